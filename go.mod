@@ -1,0 +1,21 @@
+module gatemilter
+
+go 1.26.8
+
+require (
+	github.com/emersion/go-milter v0.5.0
+	github.com/gaissmai/bart v0.30.0
+	github.com/google/go-cmp v0.7.0
+	github.com/rogpeppe/go-internal v1.16.0
+	go.uber.org/zap v1.28.0
+	golang.org/x/net v0.62.0
+	gopkg.in/ini.v1 v1.67.3
+)
+
+require (
+	github.com/emersion/go-message v0.18.2 // indirect
+	go.uber.org/multierr v1.10.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	golang.org/x/tools v0.51.0 // indirect
+)
