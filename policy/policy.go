@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// A Policy is a compiled configuration. It is immutable and safe for use by
+// several goroutines.
+type Policy struct {
+	mode     Mode
+	internal *bart.Lite
+	allow    *bart.Lite
+	gateways []*gateway
+	// byDomain holds the gateways that name a domain, rest those that serve all
+	// others.
+	byDomain map[string][]*gateway
+	rest     []*gateway
+	// near leads from a network of neighbours to the gateway in it.
+	near map[netip.Prefix]*gateway
+}
+
+// gateway is a compiled Gateway.
+type gateway struct {
+	Gateway
+	hosts *bart.Lite
+	// chain holds the hosts of all gateways that serve a domain together with
+	// this one: mail may pass several of them before it reaches us.
+	chain *bart.Lite
+}
+
+// New compiles settings. They must be as package config makes them: checked.
+func New(s Settings) *Policy {
+	p := &Policy{
+		mode:     s.Mode,
+		internal: table(s.InternalNetworks),
+		allow:    table(s.Allowlist),
+		byDomain: make(map[string][]*gateway),
+		near:     make(map[netip.Prefix]*gateway),
+	}
+	for _, settings := range s.Gateways {
+		g := &gateway{Gateway: settings, hosts: table(settings.Addresses), chain: table(settings.Addresses)}
+		p.gateways = append(p.gateways, g)
+		if len(g.Domains) == 0 {
+			p.rest = append(p.rest, g)
+		}
+		for _, domain := range g.Domains {
+			p.byDomain[domain] = append(p.byDomain[domain], g)
+		}
+		for _, prefix := range g.Addresses {
+			p.near[neighbours(prefix.Addr())] = g
+		}
+	}
+	link(p.rest)
+	for _, group := range p.byDomain {
+		link(group)
+	}
+	return p
+}
+
+// link makes each of the gateways that serve a domain together know the hosts of
+// the others.
+func link(group []*gateway) {
+	for _, g := range group {
+		for _, other := range group {
+			g.chain.Union(other.hosts)
+		}
+	}
+}
+
+func table(prefixes []netip.Prefix) *bart.Lite {
+	t := new(bart.Lite)
+	for _, p := range prefixes {
+		t.Insert(p)
+	}
+	return t
+}
+
+// neighbours returns the network in which the hosts of one gateway are usually
+// found together: /24 or /48.
+func neighbours(ip netip.Addr) netip.Prefix {
+	bits := 24
+	if ip.Is6() {
+		bits = 48
+	}
+	// Prefix fails only for an invalid address or too many bits.
+	network, _ := ip.Prefix(bits)
+	return network
+}
+
+// Mode says whether verdicts of this policy take effect.
+func (p *Policy) Mode() Mode { return p.mode }
+
+// Evaluate runs a whole message through the policy, as a [Transaction] does it
+// step by step. When ctx ends before all rules have spoken, the message
+// is refused for the time being.
+func (p *Policy) Evaluate(ctx context.Context, m *Message) Verdict {
+	t := p.Begin(m.Client, m.Login)
+	for _, recipient := range m.Recipients {
+		t.Rcpt(recipient)
+	}
+	return t.Finish(ctx, m.Header)
+}
+
+// GatewayOf returns the name of a gateway that lists the client's address, or
+// "".
+func (p *Policy) GatewayOf(ip netip.Addr) string {
+	for _, g := range p.gateways {
+		if ip.IsValid() && g.hosts.Contains(ip) {
+			return g.Name
+		}
+	}
+	return ""
+}
+
+// serving returns the gateways behind which a recipient's domain is.
+func (p *Policy) serving(address string) []*gateway {
+	if group, ok := p.byDomain[Domain(address)]; ok {
+		return group
+	}
+	return p.rest
+}
+
+// listing returns the gateways that have the address among their hosts.
+func (p *Policy) listing(ip netip.Addr) []*gateway {
+	if !ip.IsValid() {
+		return nil
+	}
+	var found []*gateway
+	for _, g := range p.gateways {
+		if g.hosts.Contains(ip) {
+			found = append(found, g)
+		}
+	}
+	return found
+}
+
+// isGateway says whether any gateway has the address.
+func (p *Policy) isGateway(ip netip.Addr) bool {
+	return slices.ContainsFunc(p.gateways, func(g *gateway) bool { return g.hosts.Contains(ip) })
+}
