@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"gatemilter/policy"
+)
+
+// A Config is a configuration without errors. It is not changed any more once it has
+// been loaded.
+type Config struct {
+	Server Server
+	Log    Log
+	// Settings are what the files say about mail, and Policy is made of them.
+	Settings policy.Settings
+	Policy   *policy.Policy
+	// Warnings are what is doubtful, but no reason to refuse the files.
+	Warnings []Problem
+
+	sections []*section
+}
+
+// config makes a configuration of all sections, unless there are errors.
+func (l *loader) config() (*Config, error) {
+	c := &Config{sections: l.withDefaults()}
+	var gateways []*gateway
+	var inbound fields
+	for _, sec := range c.sections {
+		spec, _ := definition(sec.kind)
+		f := fields{&l.report, spec, sec}
+		switch sec.kind {
+		case serverSection:
+			c.Server = f.server()
+			c.Settings.Mode = f.mode()
+		case logSection:
+			c.Log = f.log()
+		case inboundSection:
+			c.Settings.InternalNetworks = f.internalNetworks()
+			c.Settings.Allowlist = f.allowlist()
+			inbound = f
+		case gatewaySection:
+			gateways = append(gateways, f.gateway())
+		}
+	}
+	compare(&c.Settings, gateways, inbound)
+	if len(l.errors) > 0 {
+		return nil, Errors(inOrder(l.errors, l.files))
+	}
+	for _, g := range gateways {
+		c.Settings.Gateways = append(c.Settings.Gateways, g.Gateway)
+	}
+	c.Policy = policy.New(c.Settings)
+	c.Warnings = inOrder(l.warnings, l.files)
+	return c, nil
+}
+
+// withDefaults returns all known sections in the order of the schema, with an empty
+// one for each that is not named and not given.
+func (l *loader) withDefaults() []*section {
+	if len(l.sections) == 0 && l.failures == 0 {
+		// A file that was cut off must not switch all rules off.
+		l.fail(Problem{File: l.files[0], Line: 1, Text: "the file has no section: write at least [server]"})
+	}
+	var all []*section
+	for _, spec := range schema {
+		before := len(all)
+		for _, sec := range l.sections {
+			if sec.kind == spec.Name {
+				all = append(all, sec)
+			}
+		}
+		if len(all) == before && !spec.Named {
+			all = append(all, &section{kind: spec.Name})
+		}
+	}
+	return all
+}
+
+// secretMask stands for secret values.
+const secretMask = "<secret>"
+
+// String writes the configuration in force as one file, with all defaults and
+// without secrets. It has no pointer receiver, so that a copy keeps its secrets too.
+func (c Config) String() string {
+	var b strings.Builder
+	for i, sec := range c.sections {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		spec, _ := definition(sec.kind)
+		fmt.Fprintf(&b, "[%s]\n", sec.title())
+		f := fields{nil, spec, sec}
+		for _, key := range spec.Keys {
+			if value := f.shown(key); value != "" {
+				fmt.Fprintf(&b, "%s = %s\n", key.Name, value)
+			}
+		}
+	}
+	return b.String()
+}
+
+// shown returns what String writes for a key, or "" for nothing.
+func (f fields) shown(key KeySpec) string {
+	needed, needs := f.spec.key(key.Needs)
+	switch {
+	case key.Name == includeKey:
+		// The sections of included files are written themselves.
+		return ""
+	case needs && !f.inForce(needed):
+		return ""
+	case key.Secret && f.given(key.Name):
+		return secretMask
+	}
+	return f.text(key.Name)
+}
+
+// GoString keeps secrets out of %#v.
+func (c Config) GoString() string { return fmt.Sprintf("%q", c.String()) }

@@ -1,0 +1,336 @@
+package config_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range list {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return all
+}
+
+func expression(t *testing.T, source string) *policy.Expression {
+	t.Helper()
+	e, err := policy.CompileExpression(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func load(t *testing.T, path string) *config.Config {
+	t.Helper()
+	c, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func write(t *testing.T, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "gatemilter.conf")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func compare(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n%+v\nwant:\n%+v", what, got, want)
+	}
+}
+
+// Every key becomes the value that it stands for.
+func TestExample(t *testing.T) {
+	inCopy(t, "good")
+	c := load(t, "example.conf")
+	score := 0.5
+	compare(t, "server", c.Server, config.Server{
+		Milter: []config.Listener{
+			{Network: "unix", Address: "/var/spool/postfix/gatemilter/milter.sock"},
+			{Network: "tcp", Address: "127.0.0.1:9624"},
+			{Network: "tcp", Address: "[::1]:9624"},
+		},
+		SocketGroup: "postfix",
+		SocketMode:  0o660,
+	})
+	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
+	compare(t, "settings", c.Settings, policy.Settings{
+		Mode:             policy.Observe,
+		InternalNetworks: prefixes("10.0.0.0/8", "2001:db8:1::/48"),
+		Allowlist:        prefixes("203.0.113.7/32"),
+		Gateways: []policy.Gateway{{
+			Name:             "filter",
+			Addresses:        prefixes("192.0.2.2/32", "192.0.2.55/32", "2001:db8:5::/48"),
+			DetectExternalIP: true,
+			RejectOther:      true,
+			MinTLS:           policy.TLS12,
+			TLSCertificate:   "relay.example.net",
+			RequireHeader:    expression(t, "^X-Gateway-Key: hunter2$"),
+			SpamHeader:       expression(t, `^X-(?:spam|phishy): (0\.\d*|1\.0*)$`),
+			SpamScore:        &score,
+			SpamAction:       policy.SpamQuarantine,
+		}, {
+			Name:      "archive",
+			Addresses: prefixes("198.51.100.0/24"),
+			Domains:   []string{"example.com", "xn--bcher-kva.example", "example.org"},
+		}},
+	})
+	compare(t, "warnings", c.Warnings, []config.Problem(nil))
+	if got := c.Policy.GatewayOf(netip.MustParseAddr("192.0.2.55")); got != "filter" {
+		t.Errorf("the policy has gateway %q for 192.0.2.55, want filter", got)
+	}
+}
+
+// What is not given has the default.
+func TestDefaults(t *testing.T) {
+	inCopy(t, "good")
+	c := load(t, "minimal.conf")
+	compare(t, "server", c.Server, config.Server{
+		Milter:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/milter.sock"}},
+		SocketMode: 0o660,
+	})
+	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
+	compare(t, "settings", c.Settings, policy.Settings{})
+	gateway, err := config.Parse("x", []byte("[inbound-gateway x]\naddresses = ::ffff:192.0.2.0/120\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "gateway", gateway.Settings.Gateways, []policy.Gateway{{Name: "x", Addresses: prefixes("192.0.2.0/24"), DetectExternalIP: true}})
+}
+
+// Every word that a key takes has its own meaning.
+func TestWords(t *testing.T) {
+	gateway := func(c *config.Config) policy.Gateway { return c.Settings.Gateways[0] }
+	const spam = "spam_header = ^X-Spam: yes\nspam_action = "
+	tests := []struct {
+		line string
+		read func(*config.Config) any
+		want any
+	}{
+		{"reject_other = yes", func(c *config.Config) any { return gateway(c).RejectOther }, true},
+		{"reject_other = TRUE", func(c *config.Config) any { return gateway(c).RejectOther }, true},
+		{"reject_other = on", func(c *config.Config) any { return gateway(c).RejectOther }, true},
+		{"detect_external_ip = no", func(c *config.Config) any { return gateway(c).DetectExternalIP }, false},
+		{"detect_external_ip = False", func(c *config.Config) any { return gateway(c).DetectExternalIP }, false},
+		{"detect_external_ip = off", func(c *config.Config) any { return gateway(c).DetectExternalIP }, false},
+		{"unrecognized_hop = continue", func(c *config.Config) any { return gateway(c).StopAtUnrecognised }, false},
+		{"unrecognized_hop = stop", func(c *config.Config) any { return gateway(c).StopAtUnrecognised }, true},
+		{"require_tls = no", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLSNone},
+		{"require_tls = yes", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLSOther},
+		{"require_tls = yes\nmin_tls = 1.0", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLS10},
+		{"require_tls = yes\nmin_tls = 1.1", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLS11},
+		{"require_tls = yes\nmin_tls = 1.2", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLS12},
+		{"require_tls = yes\nmin_tls = 1.3", func(c *config.Config) any { return gateway(c).MinTLS }, policy.TLS13},
+		{spam + "tag", func(c *config.Config) any { return gateway(c).SpamAction }, policy.SpamTag},
+		{spam + "quarantine", func(c *config.Config) any { return gateway(c).SpamAction }, policy.SpamQuarantine},
+		{spam + "reject", func(c *config.Config) any { return gateway(c).SpamAction }, policy.SpamReject},
+		{spam + "discard", func(c *config.Config) any { return gateway(c).SpamAction }, policy.SpamDiscard},
+		{"[server]\nmode = enforce", func(c *config.Config) any { return c.Policy.Mode() }, policy.Enforce},
+		{"[server]\nmode = observe", func(c *config.Config) any { return c.Policy.Mode() }, policy.Observe},
+		{"[server]\nsocket_mode = 600", func(c *config.Config) any { return c.Server.SocketMode }, fs.FileMode(0o600)},
+		{"[server]\nsocket_mode = 0775", func(c *config.Config) any { return c.Server.SocketMode }, fs.FileMode(0o775)},
+	}
+	for _, test := range tests {
+		c, err := config.Parse("x", []byte("[inbound-gateway x]\naddresses = 192.0.2.2\n"+test.line+"\n"))
+		if err != nil {
+			t.Error(err)
+		} else if got := test.read(c); got != test.want {
+			t.Errorf("%q reads as %v, want %v", test.line, got, test.want)
+		}
+	}
+}
+
+// Values are what is written, whatever other readers of INI files would make of it.
+func TestRawValues(t *testing.T) {
+	values := []string{
+		`a # b`, `a#b`, `a;b`, `a ; b`, `"a;b"`, `a\`, `\`, `a\;b`, `a = b`, `=`, `==`, `a: b`,
+		`"quoted"`, `'quoted'`, `"a" and "b"`, `"`, `""`, `a"""b"""`, "a`b`", `%(tls_certificate)s`, `%(domains)s`,
+		`%%`, `%`, `$HOME`, `${HOME}`, `[server]`, `]`, `#a`, `;a`, `2001:db8::1`, `bücher`, "a\tb", `-`,
+	}
+	for _, value := range values {
+		c, err := config.Parse("x", []byte("[inbound-gateway x]\naddresses = 192.0.2.2\ntls_certificate =\t "+value+" \t\nreject_other = yes\n"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if g := c.Settings.Gateways[0]; g.TLSCertificate != value || !g.RejectOther {
+			t.Errorf("%q reads as %q, and reject_other as %v", value, g.TLSCertificate, g.RejectOther)
+		}
+	}
+}
+
+// Values that name each other would make ini.v1's expansion recurse for ever.
+func TestMutualReference(t *testing.T) {
+	c, err := config.Parse("x", []byte("[inbound-gateway x]\naddresses = 192.0.2.2\ntls_certificate = %(spam_header)s\nspam_header = ^X-%(tls_certificate)s\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := c.Settings.Gateways[0]
+	compare(t, "values", []string{g.TLSCertificate, g.SpamHeader.String()}, []string{"%(spam_header)s", "^X-%(tls_certificate)s"})
+}
+
+// O9: nothing that can be printed holds a secret, neither of a good file nor of a bad one.
+func TestSecretsAreNeverShown(t *testing.T) {
+	const secret = "hunter2"
+	const gateway = "[inbound-gateway filter]\naddresses = 192.0.2.2\n"
+	files := []string{
+		"require_header = ^X-Key: hunter2$\n",
+		"require_header = /^X-Key: hunter2$/ # hunter2\n",
+		"require_header = \"^X-Key: hunter2$\"\n",
+		"require_header = ^X-Key: (hunter2\n",
+		"require_header = ^X-Key: hunter2\\1\n",
+		"require_header = ^X-Key: *+hunter2\n",
+		"require_header = ^X-Key: [hunter2\n",
+		"require_header = ^X-Key: [z-hunter2]\n",
+		"require_header = ^X-Key: (?<hunter2\n",
+		"require_header = ^X-Key: (?:hunter2){900}\n",
+		"require_header = (?:hunter2)?\n",
+		"require_header = " + strings.Repeat("hunter2", 1000) + "\n",
+		"require_header = `hunter2`\n",
+		"require_header: hunter2\n",
+		"require_header: ^X-Key=hunter2\n",
+		"require_header hunter2 = x\n",
+		"require_header = ^X-Key: \\\n  hunter2\n",
+		"require_header = ^X-Key: hunter2\x00\n",
+		"require_header = a\nrequire_header = hunter2\n",
+		"requireheader = hunter2\n",
+		"[require_header = hunter2\n[server]\nrequire_header = hunter2\n",
+		"[log]\nrequire_header = hunter2\n",
+	}
+	for _, text := range files {
+		c, err := config.Parse("x", []byte(gateway+text))
+		shown := fmt.Sprintf("%v %+v %q", err, err, err)
+		if c != nil {
+			data, err := json.Marshal(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown += fmt.Sprintf("%v %+v %#v %s %q %v %+v %#v %s %v", c, c, c, c, c, *c, *c, *c, data, c.Warnings)
+		}
+		if strings.Contains(strings.ToLower(shown), secret) {
+			t.Errorf("%q: the secret is shown in\n%s", text, shown)
+		}
+	}
+}
+
+// O9: a secret that everyone can read is warned of.
+func TestReadableSecret(t *testing.T) {
+	path := write(t, "[inbound-gateway filter]\naddresses = 192.0.2.2\nrequire_header = ^X-Key: hunter2$\n")
+	for mode, want := range map[fs.FileMode][]config.Problem{
+		0o600: nil,
+		0o640: nil,
+		0o644: {{File: path, Line: 3, Section: "inbound-gateway filter", Key: "require_header", Text: "every user of this host can read the secret: run chmod o= " + path}},
+	} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, mode.String(), load(t, path).Warnings, want)
+	}
+}
+
+// Files that can't be read are errors that name them.
+func TestUnreadable(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := syscall.Mkfifo("pipe", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("large", make([]byte, 1<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("empty", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"missing": `missing:1: "missing" can't be read: no such file or directory; check the path, and that gatemilter's user may read it`,
+		".":       `.:1: "." can't be read: it is no regular file; check the path, and that gatemilter's user may read it`,
+		"pipe":    `pipe:1: "pipe" can't be read: it is no regular file; check the path, and that gatemilter's user may read it`,
+		"large":   `large:1: the file is larger than 1048576 octets: split it with include`,
+		"empty":   `empty:1: the file has no section: write at least [server]`,
+	} {
+		_, err := config.Load(path)
+		compare(t, path, fmt.Sprint(err), want)
+	}
+}
+
+// A pattern that matches one file too many, and one that does not.
+func TestTooManyIncludes(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for i := range 257 {
+		if err := os.WriteFile(fmt.Sprintf("%d.inc", i), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile("main", []byte("[server]\ninclude = *.inc\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := config.Load("main")
+	compare(t, "257 files", fmt.Sprint(err), `main:2: [server] include: "*.inc" matches 257 files: at most 256 can be included`)
+	if err := os.Remove("0.inc"); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "256 files", load(t, "main").Settings, policy.Settings{})
+}
+
+// Parse opens no files.
+func TestParseRefusesInclude(t *testing.T) {
+	_, err := config.Parse("x", []byte("[server]\ninclude = /etc/passwd\n"))
+	compare(t, "error", err, config.Errors{{File: "x", Line: 2, Section: "server", Key: "include",
+		Text: "other files can't be included here: write their sections into this one"}})
+}
+
+// A file that is no configuration gives no endless list.
+func TestProblemsAreBounded(t *testing.T) {
+	_, err := config.Parse("x", []byte(strings.Repeat("x\n", 5000)))
+	problems, _ := err.(config.Errors)
+	if len(problems) != 1001 {
+		t.Fatalf("%d problems, want 1001", len(problems))
+	}
+	compare(t, "last", problems[1000], config.Problem{File: "x", Line: 1001, Text: "more than 1000 problems: the rest is not shown"})
+}
+
+// The sample works as it is, and with everything in it that is commented out.
+func TestSample(t *testing.T) {
+	sample, err := os.ReadFile("../../packaging/gatemilter.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := load(t, write(t, string(sample)))
+	compare(t, "settings", c.Settings, policy.Settings{})
+	compare(t, "warnings", c.Warnings, []config.Problem(nil))
+
+	commented := regexp.MustCompile(`(?m)^;(\S)`)
+	all := commented.ReplaceAllString(string(sample), "$1")
+	all = strings.ReplaceAll(all, "/etc/gatemilter/conf.d/", t.TempDir()+"/")
+	c = load(t, write(t, all))
+	compare(t, "warnings", c.Warnings, []config.Problem(nil))
+	if len(c.Settings.Gateways) != 1 {
+		t.Fatalf("%d gateways, want 1", len(c.Settings.Gateways))
+	}
+	for _, section := range config.Schema() {
+		for _, key := range section.Keys {
+			if !regexp.MustCompile(`(?m)^` + key.Name + ` +=`).MatchString(all) {
+				t.Errorf("the sample does not show %s of [%s]", key.Name, section.Name)
+			}
+		}
+	}
+}

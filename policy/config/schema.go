@@ -1,0 +1,176 @@
+package config
+
+import "slices"
+
+// A SectionSpec is one kind of section that a configuration may have.
+type SectionSpec struct {
+	Name string
+	// Named sections are written [Name NAME], and there may be several of them.
+	Named bool
+	// Meaning is one line for the manual.
+	Meaning string
+	Keys    []KeySpec
+}
+
+// A KeySpec is one setting of a section.
+type KeySpec struct {
+	Name string
+	// Kind says in a word or two what is to be written.
+	Kind string
+	// Values are all that may be written, where they can be listed.
+	Values []string
+	// Default is what holds when the key is not given; "" means nothing.
+	Default string
+	// Required keys have no default: the section is refused without them.
+	Required bool
+	// Needs is another key of the section, without which (or, where that is a yes or
+	// no, without yes) this one is an error; or "".
+	Needs string
+	// Secret values are never shown.
+	Secret bool
+	// Meaning is one line for the manual, Example a value as it might be written.
+	Meaning string
+	Example string
+}
+
+// The sections.
+const (
+	serverSection  = "server"
+	logSection     = "log"
+	inboundSection = "inbound"
+	gatewaySection = "inbound-gateway"
+)
+
+// includeKey is the key of [server] that names further files.
+const includeKey = "include"
+
+// The kinds that mean something to the reader of the section.
+const (
+	kindBool     = "yes or no"
+	kindSockets  = "sockets"
+	kindNetworks = "networks"
+	kindDomains  = "domains"
+)
+
+var yesNo = []string{"yes", "no"}
+
+// schema is all that can be configured, in the order of the manual.
+var schema = []SectionSpec{
+	{Name: serverSection, Meaning: "How the mail server reaches gatemilter.", Keys: []KeySpec{
+		{Name: "milter", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/milter.sock",
+			Meaning: "Where to listen for the mail server: unix:PATH or inet:ADDRESS:PORT, several with commas.",
+			Example: "unix:/var/spool/postfix/gatemilter/milter.sock, inet:127.0.0.1:9624"},
+		{Name: "socket_group", Kind: "group",
+			Meaning: "Group of the unix sockets; without it, that of the process.", Example: "postfix"},
+		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
+			Meaning: "Permissions of the unix sockets.", Example: "0660"},
+		{Name: "mode", Kind: "choice", Values: []string{"enforce", "observe"}, Default: "enforce",
+			Meaning: "Whether verdicts take effect, or are only made and logged.", Example: "observe"},
+		{Name: includeKey, Kind: "file pattern",
+			Meaning: "Further files to read; * and ? may stand in the file name.", Example: "/etc/gatemilter/conf.d/*.conf"},
+	}},
+	{Name: logSection, Meaning: "What is logged, and how.", Keys: []KeySpec{
+		{Name: "format", Kind: "choice", Values: []string{"console", "json"}, Default: "console",
+			Meaning: "Lines for people, or for programs.", Example: "json"},
+		{Name: "level", Kind: "choice", Values: []string{"debug", "info", "warn", "error"}, Default: "info",
+			Meaning: "The least severity that is logged.", Example: "warn"},
+	}},
+	{Name: inboundSection, Meaning: "What holds for all incoming mail.", Keys: []KeySpec{
+		{Name: "internal_networks", Kind: kindNetworks,
+			Meaning: "Our own networks: mail from them is exempt from all inbound rules.", Example: "10.0.0.0/8, 2001:db8:1::/48"},
+		{Name: "allowlist", Kind: kindNetworks,
+			Meaning: "Source IPs whose mail is never spam.", Example: "203.0.113.7"},
+	}},
+	{Name: gatewaySection, Named: true, Meaning: "A mail server that filters our mail before it reaches us.", Keys: []KeySpec{
+		{Name: "addresses", Kind: kindNetworks, Required: true,
+			Meaning: "Every public address from which the gateway's hosts send, and each one that mail passes before.",
+			Example: "192.0.2.2, 192.0.2.55, 2001:db8:5::/48"},
+		{Name: "domains", Kind: kindDomains, Default: "*",
+			Meaning: "The recipient domains behind this gateway; * is all that no other gateway names.", Example: "example.com, example.org"},
+		{Name: "detect_external_ip", Kind: kindBool, Values: yesNo, Default: "yes",
+			Meaning: "Search the Received fields for the first public address that is no gateway; otherwise take the hop before the gateway.", Example: "no"},
+		{Name: "unrecognized_hop", Kind: "choice", Values: []string{"continue", "stop"}, Default: "continue",
+			Meaning: "What the search does at a Received field that it can't read.", Example: "stop"},
+		{Name: "reject_other", Kind: kindBool, Values: yesNo, Default: "no",
+			Meaning: "Refuse mail to these domains that does not come from the gateway.", Example: "yes"},
+		{Name: "require_tls", Kind: kindBool, Values: yesNo, Default: "no",
+			Meaning: "Refuse the gateway when it connects without TLS.", Example: "yes"},
+		{Name: "min_tls", Kind: "choice", Values: []string{"1.0", "1.1", "1.2", "1.3"}, Needs: "require_tls",
+			Meaning: "The least TLS version of the gateway.", Example: "1.2"},
+		{Name: "tls_certificate", Kind: "certificate name",
+			Meaning: "The name that the gateway's verified client certificate must bear.", Example: "relay.example.net"},
+		{Name: "require_header", Kind: "expression", Secret: true,
+			Meaning: "A header field with a shared secret that only our gateway account adds; it is removed before delivery.", Example: `^X-Gateway-Key: 2f1c9a77e0$`},
+		{Name: "spam_header", Kind: "expression",
+			Meaning: "The header field by which the gateway tags spam.", Example: `^X-(?:spam|phishy): (0\.\d*|1\.0*)$`},
+		{Name: "spam_score", Kind: "number", Needs: "spam_header",
+			Meaning: "Spam from this score on, which the one capture group of spam_header catches.", Example: "0.50"},
+		{Name: "spam_action", Kind: "choice", Values: []string{"tag", "quarantine", "reject", "discard"}, Default: "tag", Needs: "spam_header",
+			Meaning: "What happens to spam.", Example: "quarantine"},
+	}},
+}
+
+// Schema returns all that can be configured: for the manual and for shell
+// completion. The caller may change what it gets.
+func Schema() []SectionSpec {
+	sections := slices.Clone(schema)
+	for i := range sections {
+		sections[i].Keys = slices.Clone(sections[i].Keys)
+		for j := range sections[i].Keys {
+			sections[i].Keys[j].Values = slices.Clone(sections[i].Keys[j].Values)
+		}
+	}
+	return sections
+}
+
+// definition returns the section of that name, and whether there is one.
+func definition(name string) (SectionSpec, bool) {
+	i := slices.IndexFunc(schema, func(s SectionSpec) bool { return s.Name == name })
+	if i < 0 {
+		return SectionSpec{}, false
+	}
+	return schema[i], true
+}
+
+// key returns the key of that name, and whether there is one.
+func (s SectionSpec) key(name string) (KeySpec, bool) {
+	i := slices.IndexFunc(s.Keys, func(k KeySpec) bool { return k.Name == name })
+	if i < 0 {
+		return KeySpec{}, false
+	}
+	return s.Keys[i], true
+}
+
+func (s SectionSpec) keyNames() []string {
+	names := make([]string, len(s.Keys))
+	for i, k := range s.Keys {
+		names[i] = k.Name
+	}
+	return names
+}
+
+func sectionNames() []string {
+	names := make([]string, len(schema))
+	for i, s := range schema {
+		names[i] = s.Name
+	}
+	return names
+}
+
+// home returns the section in which a key belongs, or "" for an unknown one.
+func home(key string) string {
+	for _, s := range schema {
+		if _, ok := s.key(key); ok {
+			return s.title()
+		}
+	}
+	return ""
+}
+
+// title is how the section is written, without brackets.
+func (s SectionSpec) title() string {
+	if s.Named {
+		return s.Name + " NAME"
+	}
+	return s.Name
+}

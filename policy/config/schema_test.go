@@ -1,0 +1,88 @@
+package config_test
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"gatemilter/policy/config"
+)
+
+// with is a configuration with one more line in a section of that kind, and what the
+// line needs beside it.
+func with(section config.SectionSpec, key config.KeySpec, value string) string {
+	lines := []string{"[" + section.Name + "]"}
+	if section.Named {
+		lines = []string{"[" + section.Name + " x]"}
+	}
+	for _, k := range section.Keys {
+		if k.Name == key.Needs || k.Required && k.Name != key.Name {
+			lines = append(lines, k.Name+" = "+k.Example)
+		}
+	}
+	return strings.Join(append(lines, key.Name+" = "+value), "\n")
+}
+
+// Examples, defaults and listed values are what the manual shows: all can be
+// written, and nothing about them is doubtful.
+func TestSchemaIsTrue(t *testing.T) {
+	for _, section := range config.Schema() {
+		for _, key := range section.Keys {
+			if key.Meaning == "" || key.Kind == "" || key.Example == "" || key.Required && key.Default != "" {
+				t.Errorf("[%s] %s is not described well: %+v", section.Name, key.Name, key)
+			}
+			if key.Name == "include" {
+				continue // takes files, in other tests
+			}
+			values := append([]string{key.Example}, key.Values...)
+			if key.Default != "" {
+				values = append(values, key.Default)
+			}
+			for _, value := range values {
+				c, err := config.Parse("x", []byte(with(section, key, value)))
+				if err != nil {
+					t.Error(err)
+				} else if len(c.Warnings) > 0 {
+					t.Errorf("%s = %s: %v", key.Name, value, c.Warnings)
+				}
+			}
+		}
+	}
+}
+
+// A default that is written out changes nothing.
+func TestDefaultsAreTheDefaults(t *testing.T) {
+	for _, section := range config.Schema() {
+		for _, key := range section.Keys {
+			if key.Default == "" {
+				continue
+			}
+			written := with(section, key, key.Default)
+			without := written[:strings.LastIndex(written, "\n")]
+			a, err1 := config.Parse("x", []byte(written))
+			b, err2 := config.Parse("x", []byte(without))
+			if err1 != nil || err2 != nil {
+				t.Error(err1, err2)
+			} else if a.String() != b.String() || !reflect.DeepEqual(a.Settings, b.Settings) {
+				t.Errorf("%s = %s changes\n%s\nto\n%s", key.Name, key.Default, b, a)
+			}
+		}
+	}
+}
+
+// What a caller does to the schema changes nothing.
+func TestSchemaIsACopy(t *testing.T) {
+	before := fmt.Sprint(config.Schema())
+	for _, section := range config.Schema() {
+		for i := range section.Keys {
+			for j := range section.Keys[i].Values {
+				section.Keys[i].Values[j] = "x"
+			}
+			section.Keys[i] = config.KeySpec{}
+		}
+	}
+	if after := fmt.Sprint(config.Schema()); after != before {
+		t.Errorf("the schema has become\n%s", after)
+	}
+}

@@ -1,0 +1,168 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatemilter/policy"
+)
+
+// A Server says where the daemon listens.
+type Server struct {
+	// Milter holds at least one address, none twice.
+	Milter []Listener
+	// SocketGroup is the name or number of the group of unix sockets, or "" for
+	// that of the process. SocketMode holds their permissions, at most 0775.
+	SocketGroup string
+	SocketMode  fs.FileMode
+}
+
+// A Listener is an address as [net.Listen] takes it.
+type Listener struct {
+	// Network is "unix" or "tcp".
+	Network string
+	// Address is an absolute path, or an IP address with port.
+	Address string
+}
+
+// String writes a listener as in the configuration.
+func (l Listener) String() string {
+	if l.Network == "tcp" {
+		return "inet:" + l.Address
+	}
+	return l.Network + ":" + l.Address
+}
+
+// A Log says what is logged, and how.
+type Log struct {
+	// Format is console or json.
+	Format string
+	// Level is debug, info, warn or error.
+	Level string
+}
+
+func (f fields) server() Server {
+	return Server{Milter: f.listeners("milter"), SocketGroup: f.group("socket_group"), SocketMode: f.socketMode("socket_mode")}
+}
+
+func (f fields) mode() policy.Mode {
+	return map[string]policy.Mode{"enforce": policy.Enforce, "observe": policy.Observe}[f.choice("mode")]
+}
+
+func (f fields) log() Log { return Log{Format: f.choice("format"), Level: f.choice("level")} }
+
+func (f fields) listeners(key string) []Listener {
+	var listeners []Listener
+	for _, item := range f.list(key) {
+		l, err := parseListener(item)
+		switch {
+		case err != nil:
+			f.problem(key, "%s", err)
+		case slices.Contains(listeners, l):
+			f.problem(key, "%s is listed twice: remove one of them", quote(item))
+		default:
+			listeners = append(listeners, l)
+			f.doubtListener(key, l)
+		}
+	}
+	return listeners
+}
+
+// doubtListener warns of addresses at which strangers could speak milter: the
+// protocol knows no login.
+func (f fields) doubtListener(key string, l Listener) {
+	at, err := netip.ParseAddrPort(l.Address)
+	if err != nil {
+		return
+	}
+	if ip := at.Addr(); ip.IsUnspecified() || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+		f.doubt(key, "%s can be reached by others: let a firewall admit your mail servers only, for milter has no login", l)
+	}
+	if at.Port() == 0 {
+		f.doubt(key, "%s has port 0: the system chooses another port at every start, which suits only tests", l)
+	}
+}
+
+// maxSocketPath is how long the path of a unix socket may be (unix(7)), in octets.
+const maxSocketPath = 107
+
+func parseListener(s string) (Listener, error) {
+	network, address, _ := strings.Cut(s, ":")
+	switch network {
+	case "unix":
+		return parseUnix(address)
+	case "inet":
+		return parseInet(address)
+	case "local":
+		return Listener{}, fmt.Errorf("%s is no listener: write unix:PATH instead of local:PATH", quote(s))
+	case "inet6":
+		return Listener{}, fmt.Errorf("%s is no listener: write inet:[ADDRESS]:PORT for IPv6 too", quote(s))
+	}
+	return Listener{}, fmt.Errorf("%s is no listener: write unix:PATH or inet:ADDRESS:PORT", quote(s))
+}
+
+func parseUnix(path string) (Listener, error) {
+	switch {
+	case !filepath.IsAbs(path):
+		return Listener{}, fmt.Errorf("%s is no absolute path: begin it with /, as in unix:/run/gatemilter/milter.sock", quote(path))
+	case filepath.Clean(path) != path:
+		return Listener{}, fmt.Errorf("%s is not written plainly: write %s", quote(path), quote(filepath.Clean(path)))
+	case path == "/":
+		return Listener{}, fmt.Errorf("%s is a directory: name a socket in it", quote(path))
+	case len(path) > maxSocketPath:
+		return Listener{}, fmt.Errorf("%s has %d octets: the path of a socket may have %d, so choose a shorter one", quote(path), len(path), maxSocketPath)
+	}
+	return Listener{"unix", path}, nil
+}
+
+func parseInet(s string) (Listener, error) {
+	if port, host, ok := strings.Cut(s, "@"); ok {
+		return Listener{}, fmt.Errorf("%s has the port first: write %s", quote(s), quote("inet:"+net.JoinHostPort(strings.Trim(host, "[]"), port)))
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return Listener{}, fmt.Errorf("%s is not ADDRESS:PORT: write 127.0.0.1:9624 or [::1]:9624", quote(s))
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return Listener{}, fmt.Errorf("%s has no IP address before the port: write an address such as 127.0.0.1 or [::1], not a name", quote(s))
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return Listener{}, fmt.Errorf("%s has no good port: write a number up to 65535", quote(s))
+	}
+	return Listener{"tcp", netip.AddrPortFrom(ip.Unmap(), uint16(number)).String()}, nil
+}
+
+// group reads the name or number of a group; whether there is such a group is
+// known only where the daemon runs.
+func (f fields) group(key string) string {
+	name := f.text(key)
+	if name != "" && (!isName(name) || name[0] == '-') {
+		f.problem(key, "%s is no name of a group: write one group, as in /etc/group", quote(name))
+	}
+	return name
+}
+
+func (f fields) socketMode(key string) fs.FileMode {
+	text := f.text(key)
+	bits, err := strconv.ParseUint(text, 8, 32)
+	mode := fs.FileMode(bits)
+	switch {
+	case err != nil || len(text) < 3:
+		f.problem(key, "%s is no octal mode: write three octal digits after a 0, as in 0660", quote(text))
+	case bits > 0o777:
+		f.problem(key, "%s has more than permissions in it: write at most 0770", quote(text))
+	case mode&0o002 != 0:
+		f.problem(key, "%s lets every user of this host speak to the milter: write 0660 and set socket_group", quote(text))
+	case mode&0o600 != 0o600:
+		f.problem(key, "%s keeps the socket's own user out: write 0600 or 0660", quote(text))
+	}
+	return mode
+}

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkStructure compares the sections of one file with the schema, and with the
+// sections of the files before it. It looks at no value.
+func (l *loader) checkStructure(sections []*section) {
+	for _, sec := range sections {
+		// The header of a section without kind has its problem already.
+		if sec.kind == "" {
+			continue
+		}
+		spec, ok := definition(sec.kind)
+		if !ok {
+			l.fail(Problem{File: sec.file, Line: sec.line, Text: "unknown section " + quote("["+sec.header+"]") + knownSections(sec.kind)})
+			continue
+		}
+		l.checkName(spec, sec)
+		l.checkSections(sec)
+		f := fields{&l.report, spec, sec}
+		f.checkKeys()
+		f.checkRequired()
+	}
+}
+
+func knownSections(kind string) string {
+	if hint := similar(kind, sectionNames()); hint != "" {
+		spec, _ := definition(hint)
+		return fmt.Sprintf("; did you mean [%s]?", spec.title())
+	}
+	var titles []string
+	for _, spec := range schema {
+		titles = append(titles, "["+spec.title()+"]")
+	}
+	return ": there are " + strings.Join(titles, ", ")
+}
+
+func (l *loader) checkName(spec SectionSpec, sec *section) {
+	fail := func(format string, args ...any) {
+		l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(), Text: fmt.Sprintf(format, args...)})
+	}
+	switch {
+	case spec.Named && sec.name == "":
+		fail("the section has no name: write [%s], with a name of your choice", spec.title())
+	case spec.Named && !isName(sec.name):
+		fail("%s is no name for a section: write at most %d letters, digits, points, - and _, without quotes", quote(sec.name), maxName)
+	case !spec.Named && sec.name != "":
+		fail("the section takes no name: write [%s] instead of %s", spec.Name, quote("["+sec.header+"]"))
+	}
+}
+
+// checkSections finds sections that are given twice, in one file or in two.
+func (l *loader) checkSections(sec *section) {
+	if l.seen == nil {
+		l.seen = make(map[string]*section)
+	}
+	id := strings.ToLower(sec.kind + " " + sec.name)
+	first, twice := l.seen[id]
+	if !twice {
+		l.seen[id] = sec
+		return
+	}
+	l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(),
+		Text: fmt.Sprintf("the section is given twice, first at %s:%d: write all its settings there, or choose another name", first.file, first.line)})
+}
+
+func (f fields) checkKeys() {
+	for _, set := range f.sec.settings {
+		first, _ := f.sec.first(set.key)
+		key, known := f.spec.key(set.key)
+		switch {
+		case !known:
+			f.fail(f.at(set.line, "", "unknown key "+quote(set.key)+f.knownKeys(set.key)))
+		case first.line != set.line:
+			f.fail(f.at(set.line, set.key, fmt.Sprintf("the key is given twice, first at line %d: write it once%s", first.line, listHint(key))))
+		case set.value == "":
+			f.fail(f.at(set.line, set.key, "the key has no value: write one, "+emptyHint(key)))
+		}
+	}
+}
+
+func (f fields) knownKeys(key string) string {
+	if section := home(key); section != "" {
+		return fmt.Sprintf(": it belongs in [%s]", section)
+	}
+	if best := similar(key, f.spec.keyNames()); best != "" {
+		return "; did you mean " + quote(best) + "?"
+	}
+	return ": there are " + strings.Join(f.spec.keyNames(), ", ")
+}
+
+func listHint(key KeySpec) string {
+	if isList(key) {
+		return ", with commas between the values"
+	}
+	return ""
+}
+
+func isList(key KeySpec) bool {
+	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains}, key.Kind)
+}
+
+func emptyHint(key KeySpec) string {
+	switch {
+	case key.Required:
+		return "for example " + key.Example
+	case key.Default != "":
+		return "or remove the line for the default, " + key.Default
+	}
+	return "or remove the line"
+}
+
+func (f fields) checkRequired() {
+	for _, key := range f.spec.Keys {
+		if _, given := f.sec.first(key.Name); key.Required && !given {
+			f.fail(f.at(f.sec.line, key.Name, fmt.Sprintf("the key is missing: write %s = … into this section, for example %s", key.Name, key.Example)))
+		}
+	}
+}
+
+// checkNeeds finds keys that have no effect because another one is not set.
+func (f fields) checkNeeds() {
+	for _, key := range f.spec.Keys {
+		if needed, ok := f.spec.key(key.Needs); ok && f.given(key.Name) && !f.inForce(needed) {
+			f.problem(key.Name, "this has no effect alone: write %s too, as in %s = %s, or remove this line", needed.Name, needed.Name, needed.Example)
+		}
+	}
+}
+
+// inForce says whether a key has a value other than no.
+func (f fields) inForce(key KeySpec) bool {
+	if key.Kind == kindBool {
+		// What is neither yes nor no has a problem of its own.
+		yes, ok := truth(f.text(key.Name))
+		return yes || !ok
+	}
+	return f.text(key.Name) != ""
+}
