@@ -1,0 +1,64 @@
+// Package lab sets up what a test, the demo or a benchmark of a mail filter needs around it: a private Postfix on
+// loopback, a certification authority, and an SMTP client that shows every reply as it came.
+//
+// # Postfix
+//
+// [NeedPostfix] sees that Postfix is installed, and [Start] runs an instance of its own: configuration, queue,
+// mailboxes and log live in one directory. The system's instance is not touched, whether it runs or not, and
+// /etc/postfix/main.cf need not exist. As master(8) changes user and root directory, all of it needs root.
+//
+// The instance accepts mail for the mailboxes in [Config] and lets the loopback client take any identity by XCLIENT
+// (https://www.postfix.org/XCLIENT_README.html), so that a test connects "from" any address, name or login. Mail for
+// other domains leaves only through [Config.Relay]; where there is none it stays, and never goes to the outside.
+//
+// # TLS
+//
+// [NewCA] makes an authority whose certificates, good or bad in a chosen way, serve on both sides of STARTTLS.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+const (
+	// pollInterval is short beside what is waited for (a delivery takes tens of milliseconds).
+	pollInterval = 10 * time.Millisecond
+	// waitLimit bounds every wait whose context has no deadline.
+	waitLimit = 30 * time.Second
+)
+
+// Until waits until cond holds. It fails when ctx ends, or after 30 seconds where ctx has no deadline, and then says
+// what it waited for.
+func Until(ctx context.Context, what string, cond func() bool) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// bounded gives ctx a deadline if it has none.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, waitLimit)
+}
+
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("a private Postfix needs root, which its master(8) insists on: run as root")
+	}
+	return nil
+}
