@@ -1,0 +1,242 @@
+package milter
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	protocol "github.com/emersion/go-milter"
+
+	"gatemilter/policy"
+)
+
+// Limits of one message. Over those of the header the message is refused, over
+// that of recipients the recipient (RFC 5321, section 4.5.3.1.10).
+const (
+	maxRecipients  = 10000
+	maxFields      = 20000
+	maxHeaderBytes = 1 << 20
+)
+
+var (
+	headerTooLarge    = policy.Reply{Code: 552, Enhanced: "5.3.4", Text: fmt.Sprintf("Message header too large: at most %d octets in %d fields", maxHeaderBytes, maxFields)}
+	tooManyRecipients = policy.Reply{Code: 452, Enhanced: "4.5.3", Text: fmt.Sprintf("Too many recipients: at most %d for one message", maxRecipients)}
+)
+
+// A conversation is what the packets of one connection mean: where the protocol
+// stands, and the calls to the session that follow.
+type conversation struct {
+	newSession func() Session
+	report     func(error)
+	// patience is cancelled when the server waits no longer.
+	patience context.Context
+
+	agreement
+	phase   phase
+	session Session
+	macros  Macros
+	// broken is why the session can't be asked about messages any more.
+	broken  error
+	message message
+	// peer, envelope and tail are the arguments of the command that the library
+	// is to handle next.
+	peer     Peer
+	envelope Envelope
+	tail     []byte
+	// out are the packets to be sent.
+	out []byte
+}
+
+// A message is what has to be known of the one that is under way.
+type message struct {
+	recipients, fields, headerBytes int
+	wantBody                        bool
+	// why is what spoiled the message, or nil, and answer the reply to it.
+	why    error
+	answer policy.Reply
+}
+
+// A PanicError is a panic in a call to a Session.
+type PanicError struct {
+	// Call is the method that panicked, or NewSession.
+	Call  string
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic in %s: %v", e.Call, e.Value)
+}
+
+// call guards a call to the session.
+func (c *conversation) call(name string, f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Call: name, Value: v, Stack: debug.Stack()}
+			c.report(err)
+		}
+	}()
+	f()
+	return nil
+}
+
+// tell makes a call that concerns the session as a whole, unless that is
+// broken.
+func (c *conversation) tell(name string, f func()) {
+	if c.broken == nil {
+		c.broken = c.call(name, f)
+	}
+}
+
+// ask makes a call that concerns the message, unless that is spoiled.
+func (c *conversation) ask(name string, f func()) {
+	if c.message.why != nil {
+		return
+	}
+	if err := c.call(name, f); err != nil {
+		c.spoil(filterFault, err)
+	}
+}
+
+// spoil decides the message ahead of its end. The answer is given to the next
+// RCPT or to the end of the message, so that there is one place at which a
+// message ends; SKIP spares us the body until then.
+func (c *conversation) spoil(answer policy.Reply, why error) {
+	if c.message.why == nil {
+		c.message.answer, c.message.why = answer, why
+	}
+}
+
+// checked replaces a reply that can't be given.
+func (c *conversation) checked(r policy.Reply) policy.Reply {
+	if r == (policy.Reply{}) {
+		return r
+	}
+	if err := checkReply(r); err != nil {
+		c.report(err)
+		return filterFault
+	}
+	return r
+}
+
+func (c *conversation) connect() {
+	c.phase = phaseIdle
+	c.tell("NewSession", func() { c.session = c.newSession() })
+	c.tell("Connect", func() { c.session.Connect(c.peer, &c.macros) })
+}
+
+func (c *conversation) helo(name string) {
+	c.tell("Helo", func() { c.session.Helo(name) })
+}
+
+func (c *conversation) mail() policy.Reply {
+	c.message = message{}
+	if c.broken != nil {
+		return filterFault
+	}
+	reply := filterFault
+	c.ask("Mail", func() { reply = c.session.Mail(c.envelope) })
+	if reply = c.checked(reply); reply == (policy.Reply{}) {
+		c.phase = phaseEnvelope
+	}
+	return reply
+}
+
+func (c *conversation) rcpt() policy.Reply {
+	if c.message.why != nil {
+		return c.message.answer
+	}
+	if c.message.recipients++; c.message.recipients > maxRecipients {
+		return tooManyRecipients
+	}
+	reply := filterFault
+	c.ask("Rcpt", func() { reply = c.session.Rcpt(c.envelope) })
+	return c.checked(reply)
+}
+
+func (c *conversation) field(name, value string) {
+	c.phase = phaseHeader
+	m := &c.message
+	m.fields++
+	m.headerBytes += len(name) + len(value)
+	if m.fields > maxFields || m.headerBytes > maxHeaderBytes {
+		c.spoil(headerTooLarge, fmt.Errorf("header of more than %d fields or %d octets", maxFields, maxHeaderBytes))
+	}
+	c.ask("Header", func() { c.session.Header(name, value) })
+}
+
+func (c *conversation) endOfHeader() {
+	c.phase = phaseBody
+	c.ask("EndOfHeader", func() { c.message.wantBody = c.session.EndOfHeader() })
+}
+
+// bodyWanted says whether the next piece of the body goes to the session.
+func (c *conversation) bodyWanted() bool { return c.message.wantBody && c.message.why == nil }
+
+func (c *conversation) body(piece []byte) {
+	if c.bodyWanted() {
+		c.ask("Body", func() { c.session.Body(piece) })
+	}
+}
+
+// endOfMessage asks for the outcome and sends it.
+func (c *conversation) endOfMessage(m *protocol.Modifier) protocol.Response {
+	if c.phase != phaseBody {
+		c.endOfHeader()
+	}
+	if len(c.tail) > 0 {
+		c.body(c.tail)
+	}
+	var o Outcome
+	c.ask("EndOfMessage", func() { o = c.session.EndOfMessage(c.patience) })
+	response := c.carryOut(o, m)
+	if c.message.why != nil {
+		response = refusal(c.message.answer)
+	}
+	c.tell("Done", func() { c.session.Done(c.message.answer, c.message.why) })
+	c.endMessage()
+	return response
+}
+
+// carryOut returns the answer to an outcome, after its edits are sent; or it
+// spoils the message.
+func (c *conversation) carryOut(o Outcome, m *protocol.Modifier) (response protocol.Response) {
+	if c.message.why != nil {
+		return nil
+	}
+	err := o.check(Abilities(c.actions))
+	if err == nil {
+		response, err = o.send(m)
+	}
+	if err != nil {
+		c.spoil(filterFault, fmt.Errorf("outcome %q can't be carried out: %w", o.Action, err))
+	}
+	return response
+}
+
+// abort ends a message of which no more comes, if there is one.
+func (c *conversation) abort() {
+	if c.phase&phaseMessage == 0 {
+		return
+	}
+	c.tell("Abort", func() { c.session.Abort() })
+	c.endMessage()
+}
+
+// endMessage leaves nothing of a message behind.
+func (c *conversation) endMessage() {
+	c.phase = phaseIdle
+	c.message, c.tail, c.envelope = message{}, nil, Envelope{}
+	c.macros.endMessage()
+}
+
+// endSession ends the SMTP session; another one may follow.
+func (c *conversation) endSession() {
+	c.abort()
+	if c.session != nil {
+		c.call("Close", func() { c.session.Close() })
+	}
+	c.session, c.broken = nil, nil
+	c.macros = Macros{}
+	c.phase = phaseConnect
+}
