@@ -1,6 +1,6 @@
 module gatemilter
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/emersion/go-milter v0.5.0

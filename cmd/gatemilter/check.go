@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+
+	"gatemilter/policy/config"
+)
+
+var checkCommand = command{
+	name:    "check",
+	args:    "[--config FILE]",
+	summary: "check a configuration and show all errors at once",
+	help: `
+Each error and warning is shown as FILE:LINE: [SECTION] KEY: what was found, what
+was expected. With errors, "serve" would refuse the file; warnings are about
+what is surely not meant.`,
+	setUp: func(flags *flag.FlagSet) runner {
+		path := flags.String("config", defaultConfig, "configuration `FILE`")
+		return func(_ context.Context, args []string, io stdio) error {
+			if len(args) > 0 {
+				return usagef("it takes no argument %q: name the file with --config", args[0])
+			}
+			return check(*path, io)
+		}
+	},
+}
+
+func check(path string, io stdio) error {
+	cfg, err := load(path, io)
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintf(io.err, "%s (warning)\n", w)
+	}
+	fmt.Fprintf(io.out, "%s: fine, %s, %s\n", path, count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Warnings), "warning"))
+	return nil
+}
+
+// load reads a configuration, or shows all that is wrong with it.
+func load(path string, io stdio) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	var problems config.Errors
+	if errors.As(err, &problems) {
+		fmt.Fprintln(io.err, problems)
+		fmt.Fprintf(io.err, "gatemilter: %s in %s\n", count(len(problems), "error"), path)
+		return nil, errFinding
+	}
+	return cfg, err
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"strings"
+
+	"gatemilter/policy"
+)
+
+var explainCommand = command{
+	name:    "explain",
+	args:    "--client-ip IP [FLAGS] MESSAGE|-",
+	summary: "run the whole policy on a message file and show each step",
+	help: `
+Shows what the daemon would do with a message and why: the hops and which one is
+the source, the rules that spoke, the verdict, and the changes. It needs no mail
+server, no running daemon and no root. MESSAGE is a file with the message as the
+mail server received it, without the Received field of our own server; - reads
+standard input.
+
+Example
+  gatemilter explain --client-ip 192.0.2.2 --tls 1.3 --rcpt-to user@example.com message.eml`,
+	setUp: func(flags *flag.FlagSet) runner {
+		var e explanation
+		config := flags.String("config", defaultConfig, "configuration `FILE`")
+		json := flags.Bool("json", false, "show the result as JSON, for scripts")
+		flags.StringVar(&e.ip, "client-ip", "", "address of the connecting client, an `IP`")
+		flags.StringVar(&e.message.Client.Name, "client-name", "", "verified reverse `NAME` of the client")
+		flags.StringVar(&e.message.Client.HELO, "helo", "", "`NAME` that the client gave in HELO")
+		flags.StringVar(&e.tls, "tls", "", "TLS `VERSION` of the connection, such as 1.3; none: in clear")
+		flags.StringVar(&e.message.Client.Certificate, "tls-certificate", "", "`NAME` in the client's verified certificate")
+		flags.StringVar(&e.message.Login, "user", "", "`LOGIN` with which the client authenticated")
+		flags.StringVar(&e.message.Sender, "mail-from", "", "envelope sender `ADDRESS`")
+		flags.Func("rcpt-to", "envelope recipient `ADDRESS`; may be given several times", func(s string) error {
+			e.message.Recipients = append(e.message.Recipients, bare(s))
+			return nil
+		})
+		return func(ctx context.Context, args []string, io stdio) error {
+			if err := e.read(args, io); err != nil {
+				return err
+			}
+			cfg, err := load(*config, io)
+			if err != nil {
+				return err
+			}
+			e.mode = cfg.Policy.Mode()
+			e.verdict = cfg.Policy.Evaluate(ctx, &e.message)
+			if *json {
+				return e.writeJSON(io.out)
+			}
+			return e.writeText(io.out)
+		}
+	},
+}
+
+// An explanation is a message and what the policy says of it.
+type explanation struct {
+	ip, tls string // as given
+	message policy.Message
+	mode    policy.Mode
+	verdict policy.Verdict
+}
+
+// read completes the message from the arguments.
+func (e *explanation) read(args []string, io stdio) error {
+	if len(args) != 1 {
+		return usagef("it takes one message file, but got %s", count(len(args), "argument"))
+	}
+	if e.ip == "" {
+		return usagef("--client-ip is missing: whether the client is a gateway decides all the rest")
+	}
+	ip, err := netip.ParseAddr(e.ip)
+	if err != nil {
+		return usagef("--client-ip: %q is no IP address", e.ip)
+	}
+	e.message.Client.IP = ip.Unmap().WithZone("")
+	if e.tls != "" && e.tls != "none" {
+		if e.message.Client.TLS, err = policy.ParseTLSVersion(e.tls); err != nil {
+			return usagef("--tls: %v, or none", err)
+		}
+	}
+	e.message.Sender = bare(e.message.Sender)
+	if args[0] == "-" {
+		e.message.Header, err = readHeader(io.in)
+	} else {
+		e.message.Header, err = readHeaderFile(args[0])
+	}
+	return err
+}
+
+// bare removes angle brackets around an address.
+func bare(address string) string {
+	if strings.HasPrefix(address, "<") && strings.HasSuffix(address, ">") {
+		return address[1 : len(address)-1]
+	}
+	return address
+}

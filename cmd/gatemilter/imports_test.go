@@ -1,0 +1,61 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers says which of our packages each package may import: policy decides, milter
+// talks to the mail server, cmd is the program. "all" is everything.
+var layers = map[string]string{
+	"policy/received":     "",
+	"policy":              "policy/received",
+	"policy/config":       "policy",
+	"milter":              "policy",
+	"cmd/internal/lab":    "",
+	"cmd/internal/daemon": "all",
+	"cmd/internal/demo":   "all",
+	"cmd/gatemilter":      "all",
+}
+
+// effects are what the decisions must not have: no files, network, clock, chance
+// or log of their own.
+var effects = []string{"os", "net", "net/http", "time", "math/rand", "math/rand/v2", "log", "log/slog", "go.uber.org/zap"}
+
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		pkg := filepath.ToSlash(must(filepath.Rel(root, filepath.Dir(path))))
+		allowed, known := layers[pkg]
+		if !known {
+			t.Errorf("%s: the package is not in the list of layers", path)
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			name := must(strconv.Unquote(spec.Path.Value))
+			ours, isOurs := strings.CutPrefix(name, "gatemilter/")
+			switch {
+			case isOurs && allowed != "all" && !slices.Contains(strings.Fields(allowed), ours):
+				t.Errorf("%s imports %s", path, name)
+			case strings.HasPrefix(pkg, "policy") && pkg != "policy/config" && slices.Contains(effects, name):
+				t.Errorf("%s imports %s: decisions have no effects", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

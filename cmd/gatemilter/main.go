@@ -1,0 +1,194 @@
+// Command gatemilter stands beside a Postfix or Sendmail and gives it the
+// mail-gateway settings of a hosted mail service: see the README, or run
+// "gatemilter help".
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+)
+
+// defaultConfig is where the Debian package puts the configuration.
+const defaultConfig = "/etc/gatemilter/gatemilter.conf"
+
+// Exit statuses. A finding is an answer that the user may not like: a bad
+// configuration, an expression that doesn't match.
+const (
+	exitFine    = 0
+	exitFinding = 1
+	exitUsage   = 2
+)
+
+// commands in the order of the help.
+var commands = []command{serveCommand, checkCommand, explainCommand, testExpressionCommand}
+
+// A command is one of the program's subcommands.
+type command struct {
+	name    string
+	args    string // as shown in its usage line
+	summary string // one line, for the list of commands
+	help    string // what it does, and examples
+	// setUp registers the command's flags and returns what runs it.
+	setUp func(*flag.FlagSet) runner
+}
+
+// A runner does a command's work with the arguments that are no flags. Results
+// go to stdout, messages to stderr.
+type runner func(ctx context.Context, args []string, io stdio) error
+
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// usageError says that a command was called wrongly.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// errFinding ends a command that has shown its finding already.
+var errFinding = errors.New("finding")
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run runs the program and returns its exit status.
+func run(ctx context.Context, args []string, io stdio) int {
+	if len(args) == 0 {
+		fmt.Fprint(io.err, overview())
+		return exitUsage
+	}
+	name, args := args[0], args[1:]
+	switch name {
+	case "help", "-h", "-help", "--help":
+		return help(args, io)
+	case "version", "-version", "--version":
+		fmt.Fprintln(io.out, "gatemilter", version())
+		return exitFine
+	}
+	c, ok := find(name)
+	if !ok {
+		fmt.Fprintf(io.err, "gatemilter: %q is no command; \"gatemilter help\" lists them\n", name)
+		return exitUsage
+	}
+	return c.run(ctx, args, io)
+}
+
+func find(name string) (command, bool) {
+	for _, c := range commands {
+		if c.name == name {
+			return c, true
+		}
+	}
+	return command{}, false
+}
+
+func (c command) run(ctx context.Context, args []string, io stdio) int {
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	flags.SetOutput(discard{})
+	do := c.setUp(flags)
+	rest, err := parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(io.out, c.usage())
+		return exitFine
+	}
+	if err == nil {
+		err = do(ctx, rest, io)
+	}
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitFine
+	case errors.Is(err, errFinding):
+		return exitFinding
+	case errors.As(err, &usage):
+		fmt.Fprintf(io.err, "gatemilter %s: %v\nusage: gatemilter %s %s\n\"gatemilter help %s\" explains it\n", c.name, err, c.name, c.args, c.name)
+		return exitUsage
+	}
+	fmt.Fprintf(io.err, "gatemilter: %v\n", err)
+	return exitFinding
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// parse takes flags before, between and behind the other arguments, as people
+// write them.
+func parse(flags *flag.FlagSet, args []string) (rest []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, usagef("%s", strings.Replace(err.Error(), "flag provided but not defined: -", "there is no flag --", 1))
+		}
+		left := flags.Args()
+		consumed := len(args) - len(left)
+		if len(left) == 0 || consumed > 0 && args[consumed-1] == "--" {
+			return append(rest, left...), nil
+		}
+		rest, args = append(rest, left[0]), left[1:]
+	}
+}
+
+// help shows the overview or what one command does.
+func help(args []string, io stdio) int {
+	if len(args) == 0 {
+		fmt.Fprint(io.out, overview())
+		return exitFine
+	}
+	c, ok := find(args[0])
+	if !ok {
+		fmt.Fprintf(io.err, "gatemilter: %q is no command; \"gatemilter help\" lists them\n", args[0])
+		return exitUsage
+	}
+	fmt.Fprint(io.out, c.usage())
+	return exitFine
+}
+
+func overview() string {
+	var b strings.Builder
+	b.WriteString("gatemilter: inbound gateways for Postfix and Sendmail\n\nusage: gatemilter COMMAND [FLAGS] [ARGUMENTS]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  %-16s %s\n", c.name, c.summary)
+	}
+	fmt.Fprintf(&b, "  %-16s %s\n  %-16s %s\n", "help [COMMAND]", "show this, or how a command is used", "version", "show the version")
+	b.WriteString("\nExit status: 0 fine, 1 a finding or an error, 2 wrong usage.\n")
+	return b.String()
+}
+
+func (c command) usage() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "usage: gatemilter %s %s\n\n%s\n", c.name, c.args, strings.TrimSpace(c.help))
+	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	c.setUp(flags)
+	b.WriteString("\nFlags\n")
+	flags.VisitAll(func(f *flag.Flag) {
+		value, text := flag.UnquoteUsage(f)
+		name := strings.TrimSpace("--" + f.Name + " " + value)
+		if f.DefValue != "" && f.DefValue != "false" {
+			text += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(&b, "  %-24s %s\n", name, text)
+	})
+	return b.String()
+}
+
+// version is what the build recorded of itself.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown build)"
+	}
+	return info.Main.Version
+}

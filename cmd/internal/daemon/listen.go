@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"gatemilter/policy/config"
+)
+
+// listen opens all sockets of the configuration, or none.
+func listen(s config.Server) (listeners []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			listeners = nil
+		}
+	}()
+	for _, address := range s.Milter {
+		l, err := listenOn(address, s)
+		if err != nil {
+			return listeners, fmt.Errorf("can't listen on %s: %w", address, err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+func listenOn(address config.Listener, s config.Server) (net.Listener, error) {
+	if address.Network != "unix" {
+		return net.Listen(address.Network, address.Address)
+	}
+	if err := removeStale(address.Address); err != nil {
+		return nil, err
+	}
+	// Nobody may connect before the permissions are as configured.
+	mask := syscall.Umask(0o177)
+	l, err := net.Listen("unix", address.Address)
+	syscall.Umask(mask)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; create the directory %s, owned by the user that runs gatemilter", err, filepath.Dir(address.Address))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := permit(address.Address, s); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeStale removes a socket that a killed process has left behind. A living
+// process keeps its own.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s exists and is no socket; remove it or choose another path", path)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("another process listens on it; stop that one first")
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// permit gives a socket its group and mode.
+func permit(path string, s config.Server) error {
+	if s.SocketGroup != "" {
+		gid, err := groupID(s.SocketGroup)
+		if err != nil {
+			return err
+		}
+		if err := os.Chown(path, -1, gid); err != nil {
+			return fmt.Errorf("%w; run gatemilter as root or as a member of group %s", err, s.SocketGroup)
+		}
+	}
+	return os.Chmod(path, s.SocketMode)
+}
+
+func groupID(name string) (int, error) {
+	g, err := user.LookupGroup(name)
+	if err == nil {
+		return strconv.Atoi(g.Gid)
+	}
+	if gid, number := strconv.Atoi(name); number == nil {
+		return gid, nil
+	}
+	return 0, fmt.Errorf("there is no group %q; correct socket_group", name)
+}
