@@ -1,0 +1,39 @@
+# gatemilter: see README.md. Needs Go (see go.mod) and, for the parts that run a
+# real Postfix, root on Debian: these install Debian's postfix package if it is
+# missing, and never touch an existing configuration.
+
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 30s
+
+.PHONY: build test demo bench fuzz lint clean
+
+build: ## the program, as build/gatemilter
+	$(GO) build -trimpath -o build/gatemilter ./cmd/gatemilter
+
+test: ## all tests, the real Postfix included
+	$(GO) vet ./...
+	$(GO) test -race -timeout 15m ./...
+
+demo: build ## what gatemilter does, shown with a throw-away Postfix
+	@$(GO) run ./cmd/internal/demo -gatemilter build/gatemilter
+
+bench: ## speed, each beside something else in the same run
+	$(GO) test -run '^$$' -bench . -benchmem ./policy/received ./policy
+	$(GO) test -run '^$$' -bench . -timeout 20m ./milter
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+lint: ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted: $$files (run gofmt -w)" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+clean: ## remove what was built
+	rm -rf build

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// rules is the configuration that the demo shows. The documentation's networks
+// (RFC 5737) stand for the internet.
+const rules = `[inbound-gateway filter]
+addresses    = 192.0.2.2
+domains      = example.com
+reject_other = yes
+require_tls  = yes
+spam_header  = ^X-Filter-Score: (0\.\d*|1\.0*)$
+spam_score   = 0.50
+`
+
+// A scene is one message that is sent.
+type scene struct {
+	title  string
+	from   client
+	tls    bool
+	to     string
+	fields []string
+}
+
+// A client is who sends it.
+type client struct {
+	ip    string
+	name  string
+	login string
+}
+
+var (
+	filter   = client{ip: "192.0.2.2", name: "mx1.filter.example"}
+	stranger = client{ip: "203.0.113.66", name: "bot.spammer.example"}
+	alice    = client{ip: "203.0.113.9", name: "laptop.example", login: "alice"}
+)
+
+// passed is what the filtering service writes on top of a message that it took
+// from the internet.
+const passed = "Received: from mail.friend.example (mail.friend.example [198.51.100.7])\n\tby mx1.filter.example with ESMTPS; Sat, 21 Nov 2026 12:00:00 +0000"
+
+var scenes = []scene{
+	{title: "through the gateway", from: filter, tls: true, to: "user@example.com",
+		fields: []string{passed, "X-Filter-Score: 0.02"}},
+	{title: "around the gateway", from: stranger, tls: true, to: "user@example.com"},
+	{title: "gateway without TLS", from: filter, to: "user@example.com",
+		fields: []string{passed}},
+	{title: "tagged as spam", from: filter, tls: true, to: "user@example.com",
+		fields: []string{passed, "X-Filter-Score: 0.97", "X-Spam-Flag: NO"}},
+	{title: "forged headers", from: stranger, tls: true, to: "user@free.example",
+		fields: []string{"X-Spam-Flag: NO", "x-GATEMILTER-route: smtp:[evil.example]", "X-Filter-Score: 0.00"}},
+	{title: "two recipients", from: stranger, tls: true, to: "user@example.com user@free.example"},
+	{title: "our own user", from: alice, tls: true, to: "user@example.com"},
+}
+
+// explained is the index of the scene that is also shown by "gatemilter explain".
+const explained = 3
+
+// sender is the envelope sender of a scene, by which its line in the log is found.
+func (s scene) sender() string {
+	return strings.ReplaceAll(s.title, " ", "-") + "@friend.example"
+}
+
+func (s scene) message() string {
+	lines := append([]string{}, s.fields...)
+	lines = append(lines, "From: <"+s.sender()+">", "To: <user@example.com>", "Subject: "+s.title, "", "Hello.", "")
+	return strings.Join(lines, "\n")
+}
+
+func (c client) addr() netip.Addr { return netip.MustParseAddr(c.ip) }
+
+// explainAll shows all scenes without a mail server.
+func explainAll(ctx context.Context, program string) error {
+	dir, err := os.MkdirTemp("", "gatemilter-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	config := filepath.Join(dir, "gatemilter.conf")
+	if err := os.WriteFile(config, []byte("[server]\n"+rules), 0o600); err != nil {
+		return err
+	}
+	for i, s := range scenes {
+		fmt.Printf("\n=== %d: %s ===\n\n", i+1, s.title)
+		if err := explain(ctx, program, config, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explain runs "gatemilter explain" on a scene.
+func explain(ctx context.Context, program, config string, s scene) error {
+	args := []string{"explain", "--config", config, "--client-ip", s.from.ip, "--client-name", s.from.name, "--mail-from", s.sender()}
+	if s.tls {
+		args = append(args, "--tls", "1.3")
+	}
+	if s.from.login != "" {
+		args = append(args, "--user", s.from.login)
+	}
+	for _, to := range strings.Fields(s.to) {
+		args = append(args, "--rcpt-to", to)
+	}
+	cmd := exec.CommandContext(ctx, program, append(args, "-")...)
+	cmd.Stdin = strings.NewReader(s.message())
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Run()
+}
