@@ -55,6 +55,7 @@ func (*stub) Helo(string)                          {}
 func (*stub) Mail(Envelope) policy.Reply           { return policy.Reply{} }
 func (*stub) Rcpt(Envelope) policy.Reply           { return policy.Reply{} }
 func (*stub) Header(string, string)                {}
+func (*stub) Overflow(r policy.Reply) policy.Reply { return r }
 func (*stub) EndOfHeader() bool                    { return true }
 func (*stub) Body([]byte)                          {}
 func (*stub) EndOfMessage(context.Context) Outcome { return Outcome{} }
@@ -321,7 +322,7 @@ func benchSessions() *Sessions {
 			DetectExternalIP: true, RejectOther: true, SpamHeader: spam, SpamScore: &threshold,
 		}},
 	})
-	return &Sessions{Policy: func() *policy.Policy { return p }, Report: func(r *Record) {
+	return &Sessions{Rules: func() Rules { return Rules{Policy: p} }, Report: func(r *Record) {
 		if r.Verdict.Source.IP != netip.MustParseAddr("198.51.100.1") || !r.Verdict.Spam.Scored {
 			panic("the policy did not do its work")
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	protocol "github.com/emersion/go-milter"
 
@@ -50,6 +51,7 @@ type conversation struct {
 // A message is what has to be known of the one that is under way.
 type message struct {
 	recipients, fields, headerBytes int
+	overflow                        bool
 	wantBody                        bool
 	// why is what spoiled the message, or nil, and answer the reply to it.
 	why    error
@@ -147,7 +149,7 @@ func (c *conversation) rcpt() policy.Reply {
 		return c.message.answer
 	}
 	if c.message.recipients++; c.message.recipients > maxRecipients {
-		return tooManyRecipients
+		return c.overflow(tooManyRecipients)
 	}
 	reply := filterFault
 	c.ask("Rcpt", func() { reply = c.session.Rcpt(c.envelope) })
@@ -155,14 +157,33 @@ func (c *conversation) rcpt() policy.Reply {
 }
 
 func (c *conversation) field(name, value string) {
+	if !c.has(protocol.OptHeaderLeadingSpace) && strings.IndexAny(value, "\t\r\n") != 0 {
+		// The MTA has taken one blank away, if there was any; most likely
+		// there was none where the value begins with another.
+		value = " " + value
+	}
 	c.phase = phaseHeader
 	m := &c.message
+	if m.overflow {
+		return
+	}
 	m.fields++
 	m.headerBytes += len(name) + len(value)
 	if m.fields > maxFields || m.headerBytes > maxHeaderBytes {
-		c.spoil(headerTooLarge, fmt.Errorf("header of more than %d fields or %d octets", maxFields, maxHeaderBytes))
+		m.overflow = true
+		if refusal := c.overflow(headerTooLarge); refusal != (policy.Reply{}) {
+			c.spoil(refusal, fmt.Errorf("header of more than %d fields or %d octets", maxFields, maxHeaderBytes))
+		}
+		return
 	}
 	c.ask("Header", func() { c.session.Header(name, value) })
+}
+
+// overflow asks what is to be done about what is over a limit.
+func (c *conversation) overflow(refusal policy.Reply) policy.Reply {
+	answer := filterFault
+	c.ask("Overflow", func() { answer = c.session.Overflow(refusal) })
+	return c.checked(answer)
 }
 
 func (c *conversation) endOfHeader() {
@@ -206,7 +227,11 @@ func (c *conversation) carryOut(o Outcome, m *protocol.Modifier) (response proto
 	}
 	err := o.check(Abilities(c.actions))
 	if err == nil {
-		response, err = o.send(m)
+		blank := ""
+		if c.has(protocol.OptHeaderLeadingSpace) {
+			blank = " "
+		}
+		response, err = o.send(m, blank)
 	}
 	if err != nil {
 		c.spoil(filterFault, fmt.Errorf("outcome %q can't be carried out: %w", o.Action, err))

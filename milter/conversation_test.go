@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,7 +9,7 @@ import (
 )
 
 // fullAnswer is what we answer to fullOffer, the list of macros left out.
-const fullAnswer = "O 6 0x171 0x63580"
+const fullAnswer = "O 6 0x171 0x163580"
 
 var refused = policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Not you"}
 
@@ -132,7 +133,7 @@ func TestAnswersByOffer(t *testing.T) {
 		"all, body not wanted":     {fullOffer, true, []string{fullAnswer, "c", "c", "c", "s", "s", "c"}},
 		"nothing":                  {offer(6, 0, 0), true, append([]string{"O 6 0x0 0x0"}, c(11)...)},
 		"version 2":                {oldOffer, true, append([]string{"O 2 0x31 0x0"}, c(11)...)},
-		"no SKIP":                  {offer(6, 0x1ff, 0x1fffff&^0x400), true, append([]string{"O 6 0x171 0xe3180"}, c(4)...)},
+		"no SKIP":                  {offer(6, 0x1ff, 0x1fffff&^0x400), true, append([]string{"O 6 0x171 0x1e3180"}, c(4)...)},
 		"what we have no name for": {offer(9, 0xffffffff, 0xffffffff), false, append([]string{fullAnswer}, c(6)...)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,9 +158,28 @@ func TestPieces(t *testing.T) {
 		got := newRig(t, d).send(octets, size)
 		if want == nil {
 			want = got
-			same(t, "replies", got, fullAnswer, "c", `y "550 5.7.1 Not you"`, "c", "c", "c", "c", `h "X-A" "v"`, "c",
-				"c", "c", "c", "c", `h "X-A" "v"`, "c")
+			same(t, "replies", got, fullAnswer, "c", `y "550 5.7.1 Not you"`, "c", "c", "c", "c", `h "X-A" " v"`, "c",
+				"c", "c", "c", "c", `h "X-A" " v"`, "c")
 		}
 		same(t, "replies in pieces", got, want...)
+	}
+}
+
+// Signatures may cover the blank behind the colon. An MTA that offers to leave it
+// in place is believed; of the others, one blank is assumed.
+func TestFieldVerbatim(t *testing.T) {
+	for name, x := range map[string]struct {
+		offer []byte
+		want  string
+	}{
+		"as it is":     {fullOffer, "Header A: b"},
+		"without both": {oldOffer, "Header A:  b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, calls, _ := talk(t, new(diary), x.offer, someConnect, mail("<a>"), rcpt("<b>"), field("A", "b"), eoh, eom, quit)
+			if !slices.Contains(calls, x.want) {
+				t.Errorf("calls %q, want %q among them", calls, x.want)
+			}
+		})
 	}
 }

@@ -493,7 +493,7 @@ func TestHeaderLimits(t *testing.T) {
 			}
 			end := []string{"EndOfHeader", "Body text", "EndOfMessage", "Done"}
 			if c.answer != "c" {
-				end = []string{done}
+				end = []string{"Overflow 552", done}
 			}
 			same(t, "end", calls[3+c.seen:], append(end, "Mail <c>", "Rcpt <d>", "Header A: b", "EndOfHeader", "Body text", "EndOfMessage", "Done", "Close")...)
 			same(t, "reports", reports)
@@ -506,7 +506,7 @@ func TestRecipientLimit(t *testing.T) {
 	replies, calls, _ := talk(t, &diary{}, fullOffer, someConnect, mail("<a>"), []byte(all), abort, mail("<c>"), rcpt("<d>"), quit)
 	const tooMany = `y "452 4.5.3 Too many recipients: at most 10000 for one message"`
 	same(t, "replies", replies[1+maxRecipients:], "c", tooMany, tooMany, "c", "c")
-	if got, want := names(calls), "Connect Mail"+strings.Repeat(" Rcpt", maxRecipients)+" Abort Mail Rcpt Abort Close"; got != want {
+	if got, want := names(calls), "Connect Mail"+strings.Repeat(" Rcpt", maxRecipients)+" Overflow Overflow Abort Mail Rcpt Abort Close"; got != want {
 		t.Errorf("%d calls", len(calls))
 	}
 }

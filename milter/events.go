@@ -34,9 +34,15 @@ type Session interface {
 	// Rcpt names one recipient. The zero Reply takes it, any other refuses this
 	// recipient only.
 	Rcpt(recipient Envelope) policy.Reply
-	// Header gives one field, in the order of the message. Value is as
-	// received, folded with "\n", without the blank after the colon.
+	// Header gives one field, in the order of the message. Value is all that
+	// stands behind the colon, folded with "\n". (An MTA that can't send the
+	// blank there, or its absence, is taken to have one.)
 	Header(name, value string)
+	// Overflow says that the message has more fields, or octets of header, or
+	// recipients, than a connection keeps (see the limits in this package). What is
+	// over is not passed on. The message, or the recipient, is refused with the
+	// reply that is returned; the zero Reply lets it go on.
+	Overflow(refusal policy.Reply) policy.Reply
 	// EndOfHeader is called exactly once before EndOfMessage, and says whether
 	// Body is to be called for this message.
 	EndOfHeader() (wantBody bool)

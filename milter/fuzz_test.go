@@ -100,6 +100,10 @@ func (c *contract) Header(name, value string) {
 	c.expect(c.inMessage && !c.endOfHead, "Header out of order")
 	c.expect(name != "" && !strings.Contains(name+value, "\x00"), "field %q: %q", name, value)
 }
+func (c *contract) Overflow(r policy.Reply) policy.Reply {
+	c.expect(c.inMessage && !c.endOfHead, "Overflow out of order")
+	return r
+}
 func (c *contract) EndOfHeader() bool {
 	c.expect(c.inMessage && !c.endOfHead, "EndOfHeader out of order")
 	c.endOfHead = true

@@ -192,8 +192,12 @@ func (d *diary) Rcpt(e Envelope) policy.Reply {
 	return d.rcpt(e)
 }
 func (d *diary) Header(name, value string) { d.note("Header", "%s: %.40s", name, value) }
-func (d *diary) EndOfHeader() bool         { d.note("EndOfHeader", ""); return !d.skipBody }
-func (d *diary) Body(p []byte)             { d.note("Body", "%.40s", p) }
+func (d *diary) Overflow(r policy.Reply) policy.Reply {
+	d.note("Overflow", "%d", r.Code)
+	return r
+}
+func (d *diary) EndOfHeader() bool { d.note("EndOfHeader", ""); return !d.skipBody }
+func (d *diary) Body(p []byte)     { d.note("Body", "%.40s", p) }
 func (d *diary) EndOfMessage(ctx context.Context) Outcome {
 	d.note("EndOfMessage", "")
 	if d.outcome == nil {

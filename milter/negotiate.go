@@ -25,14 +25,17 @@ const wantedActions = protocol.OptAddHeader | protocol.OptChangeHeader | protoco
 	protocol.OptQuarantine | protocol.OptSetSymList
 
 // wantedSteps are the parts of the conversation that can be spared: answers to
-// what is never refused, and commands that mean nothing to us.
+// what is never refused, and commands that mean nothing to us. The last one, leading
+// space, asks for fields as they are: a signature may cover the blank behind the
+// colon.
 //
 // An answer to DATA is wanted, so neither SMFIP_NODATA nor SMFIP_NR_DATA:
 // without it, Postfix's smtpd has a packet in flight when it hands the
 // connection to cleanup, whose first write then waits for a delayed
 // acknowledgement, over TCP 40 ms a message.
 const wantedSteps = protocol.OptNoConnReply | protocol.OptNoHeloReply | protocol.OptNoHeaderReply |
-	protocol.OptNoEOHReply | protocol.OptNoUnknownReply | protocol.OptNoUnknown
+	protocol.OptNoEOHReply | protocol.OptNoUnknownReply | protocol.OptNoUnknown |
+	protocol.OptHeaderLeadingSpace
 
 // symbols are the macros to ask for at each stage; they replace the MTA's own
 // list. Those of TLS and client come at MAIL again, because Sendmail takes a

@@ -13,7 +13,7 @@ func TestSymbolList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "\x00\x00\x00\x06\x00\x00\x01\x71\x00\x06\x35\x80" +
+	want := "\x00\x00\x00\x06\x00\x00\x01\x71\x00\x16\x35\x80" +
 		"\x00\x00\x00\x00j {daemon_name} v _ {client_addr} {client_name} {client_ptr} {if_addr}\x00" +
 		"\x00\x00\x00\x01{tls_version} {cipher} {cipher_bits} {verify} {cert_subject} {cert_issuer} {cn_subject}\x00" +
 		"\x00\x00\x00\x02i {auth_type} {auth_authen} {mail_addr} {mail_host} {mail_mailer}" +

@@ -160,7 +160,8 @@ func checkAddress(a string) error {
 // send sends an outcome that was checked and returns the answer that closes it.
 // CONTINUE accepts at the end of a message; after ACCEPT, Sendmail would not
 // tell the same session of the next message.
-func (o Outcome) send(m *protocol.Modifier) (protocol.Response, error) {
+// Blank goes before the value of a field where the MTA puts none behind the colon.
+func (o Outcome) send(m *protocol.Modifier, blank string) (protocol.Response, error) {
 	switch o.Action {
 	case policy.Reject, policy.TempFail:
 		return refusal(o.Reply), nil
@@ -168,7 +169,7 @@ func (o Outcome) send(m *protocol.Modifier) (protocol.Response, error) {
 		return protocol.RespDiscard, nil
 	}
 	for _, e := range o.Edits {
-		if err := sendEdit(m, e); err != nil {
+		if err := sendEdit(m, e, blank); err != nil {
 			return nil, err
 		}
 	}
@@ -180,14 +181,14 @@ func (o Outcome) send(m *protocol.Modifier) (protocol.Response, error) {
 	return protocol.RespContinue, nil
 }
 
-func sendEdit(m *protocol.Modifier, e policy.Edit) error {
+func sendEdit(m *protocol.Modifier, e policy.Edit, blank string) error {
 	switch e.Op {
 	case policy.AddField:
-		return m.AddHeader(e.Name, e.Value)
+		return m.AddHeader(e.Name, blank+e.Value)
 	case policy.InsertField:
-		return m.InsertHeader(e.Index, e.Name, e.Value)
+		return m.InsertHeader(e.Index, e.Name, blank+e.Value)
 	case policy.ChangeField:
-		return m.ChangeHeader(e.Index, e.Name, e.Value)
+		return m.ChangeHeader(e.Index, e.Name, blank+e.Value)
 	case policy.DeleteField:
 		return m.ChangeHeader(e.Index, e.Name, "")
 	case policy.ChangeSender:

@@ -279,7 +279,7 @@ func TestLibraryClient(t *testing.T) {
 		act(s.HeaderEnd())
 		mods, a, err := s.BodyReadFrom(strings.NewReader(strings.Repeat("text\r\n", 30000)))
 		act(a, err)
-		if len(mods) != 1 || mods[0].HeaderName != "X-A" || mods[0].HeaderValue != "v" || mods[0].HeaderIndex != 1 {
+		if len(mods) != 1 || mods[0].HeaderName != "X-A" || mods[0].HeaderValue != " v" || mods[0].HeaderIndex != 1 {
 			t.Errorf("changes: %+v", mods)
 		}
 	}

@@ -47,11 +47,18 @@ const (
 	StageAborted Stage = "aborted"
 )
 
+// Rules are one generation of what the administrator decided.
+type Rules struct {
+	Policy *policy.Policy
+	// Checker authenticates messages; nil leaves that out.
+	Checker policy.Checker
+}
+
 // Sessions makes the sessions that apply a policy.
 type Sessions struct {
-	// Policy returns the policy in force. A message keeps the one that was in
-	// force at its MAIL.
-	Policy func() *policy.Policy
+	// Rules returns the rules in force. A message keeps those that were in force
+	// at its MAIL.
+	Rules func() Rules
 	// Report is told of each message, in the goroutine of its connection.
 	Report func(*Record)
 
@@ -68,10 +75,13 @@ type session struct {
 	client   policy.Client
 
 	// Of the message:
-	mode   policy.Mode
-	tx     *policy.Transaction
-	header []policy.Field
-	record Record
+	mode    policy.Mode
+	checker policy.Checker
+	tx      *policy.Transaction
+	header  []policy.Field
+	record  Record
+	// cancel ends what looks after the message.
+	cancel context.CancelFunc
 }
 
 func (s *session) Connect(peer Peer, macros *Macros) {
@@ -90,27 +100,29 @@ func verifiedName(name string) string {
 func (s *session) Helo(name string) { s.client.HELO = name }
 
 func (s *session) Mail(sender Envelope) policy.Reply {
-	p := s.sessions.Policy()
-	s.mode = p.Mode()
+	rules := s.sessions.Rules()
+	p := rules.Policy
+	s.mode, s.checker = p.Mode(), rules.Checker
 	s.client.TLS = tlsVersion(s.macros)
 	s.client.Certificate = certificateName(s.macros)
 	s.client.Resembles = s.sessions.names.see(p, &s.client)
 	s.header = s.header[:0]
 	login := s.macros.Get("{auth_authen}")
 	s.record = Record{Client: s.client, Login: login, Sender: sender.Address, Mode: s.mode, Stage: StageAborted}
-	s.tx = p.Begin(s.client, login)
+	s.tx = p.Begin(s.client, login, sender.Address)
 	mail := s.tx.Mail()
 	if !s.takesEffect(mail.Action) {
 		return policy.Reply{}
 	}
-	s.decide(context.Background())
+	s.record.Verdict = s.tx.SoFar()
 	s.record.Stage = StageMail
 	s.report()
 	return mail.Reply
 }
 
 func (s *session) Rcpt(recipient Envelope) policy.Reply {
-	d := s.tx.Rcpt(recipient.Address)
+	// In doubt how to read what the client wrote, what the mail server reads counts.
+	d := s.tx.Rcpt(recipient.Address, s.macros.Get("{rcpt_addr}"))
 	if !s.takesEffect(d.Action) {
 		return policy.Reply{}
 	}
@@ -126,27 +138,36 @@ func (s *session) Header(name, value string) {
 	s.header = append(s.header, policy.Field{Name: name, Value: value})
 }
 
-// EndOfHeader says that no rule looks at bodies.
-func (s *session) EndOfHeader() (wantBody bool) { return false }
+// Overflow refuses what is too large to be examined. Mail that is not examined, or
+// only observed, is let through.
+func (s *session) Overflow(refusal policy.Reply) policy.Reply {
+	if s.mode == policy.Observe || s.tx.Exempt() {
+		return policy.Reply{}
+	}
+	return refusal
+}
 
-func (s *session) Body([]byte) {}
+func (s *session) EndOfHeader() (wantBody bool) {
+	// The body may take hours to arrive, but nothing that begins here has to wait for
+	// it.
+	var ctx context.Context
+	ctx, s.cancel = context.WithTimeout(context.Background(), evaluationLimit)
+	return s.tx.Header(ctx, s.header, s.checker)
+}
+
+func (s *session) Body(piece []byte) { s.tx.Body(piece) }
 
 func (s *session) EndOfMessage(ctx context.Context) Outcome {
-	s.decide(ctx)
+	ctx, cancel := context.WithTimeout(ctx, evaluationLimit)
+	defer cancel()
+	start := time.Now()
+	s.record.Verdict = s.tx.Finish(ctx)
+	s.record.Duration = time.Since(start)
 	if s.mode == policy.Observe {
 		return Outcome{}
 	}
 	v := &s.record.Verdict
 	return Outcome{Action: v.Action, Reply: v.Reply, Edits: v.Edits, QuarantineReason: "marked as spam by gateway " + v.Gateway}
-}
-
-// decide puts the verdict on the message into the record.
-func (s *session) decide(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, evaluationLimit)
-	defer cancel()
-	start := time.Now()
-	s.record.Verdict = s.tx.Finish(ctx, s.header)
-	s.record.Duration = time.Since(start)
 }
 
 func (s *session) Done(answer policy.Reply, why error) {
@@ -167,6 +188,11 @@ func (s *session) Abort() {
 
 // report hands the record over and forgets the message.
 func (s *session) report() {
+	s.tx.Abort()
+	if s.cancel != nil {
+		s.cancel()
+		s.cancel = nil
+	}
 	s.record.QueueID = s.macros.Get("i")
 	s.sessions.Report(&s.record)
 	s.tx = nil

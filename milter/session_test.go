@@ -42,7 +42,7 @@ func newVisit(t *testing.T, mode policy.Mode) *visit {
 		MinTLS:           policy.TLSOther,
 	}}})
 	k := &visit{t: t, macros: new(Macros)}
-	k.sessions = &Sessions{Policy: func() *policy.Policy { return p }, Report: func(r *Record) { k.records = append(k.records, *r) }}
+	k.sessions = &Sessions{Rules: func() Rules { return Rules{Policy: p} }, Report: func(r *Record) { k.records = append(k.records, *r) }}
 	k.session = k.sessions.New()
 	return k
 }
@@ -212,7 +212,7 @@ func TestS8SessionObserve(t *testing.T) {
 
 // I24: hosts that are named like a gateway's.
 func TestI24GatewayNames(t *testing.T) {
-	p := newVisit(t, policy.Enforce).sessions.Policy()
+	p := newVisit(t, policy.Enforce).sessions.Rules().Policy
 	var names gatewayNames
 	see := func(ip, name string) string {
 		return names.see(p, &policy.Client{IP: netip.MustParseAddr(ip), Name: name})
@@ -243,5 +243,52 @@ func TestI24GatewayNames(t *testing.T) {
 	}
 	if got := len(names.domains["filter"]); got != maxNames {
 		t.Errorf("%d names are kept, want %d", got, maxNames)
+	}
+}
+
+// S8: what is too large to be examined is refused, unless nothing would be done
+// about it anyway.
+func TestOverflow(t *testing.T) {
+	refusal := policy.Reply{Code: 552, Enhanced: "5.3.4", Text: "too large"}
+	for _, c := range []struct {
+		name  string
+		mode  policy.Mode
+		login string
+		want  policy.Reply
+	}{
+		{"enforce", policy.Enforce, "", refusal},
+		{"observe", policy.Observe, "", policy.Reply{}},
+		{"exempt", policy.Enforce, "alice", policy.Reply{}},
+	} {
+		k := newVisit(t, c.mode)
+		k.connect("198.51.100.1", "")
+		k.macro("M", "{auth_authen}", c.login)
+		k.mail("a@outside.example")
+		if got := k.session.Overflow(refusal); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// I10: what the mail server resolved the recipient to decides, not what it looks
+// like.
+func TestI10ResolvedRecipient(t *testing.T) {
+	k := newVisit(t, policy.Enforce)
+	k.connect("198.51.100.1", "")
+	k.mail("a@outside.example")
+	for _, c := range []struct {
+		typed, resolved string
+		want            int
+	}{
+		{"user@example.com", "user@example.com", 550},
+		{"user%example.com", "user@example.com", 550},
+		{"user%example.com@free.example", "user@example.com", 550},
+		{"user@free.example", "user@free.example", 0},
+		{`"odd user"@free.example`, `odd user@free.example`, 0},
+	} {
+		k.macro("R", "{rcpt_addr}", c.resolved)
+		if got := k.rcpt(c.typed); got.Code != c.want {
+			t.Errorf("%s, resolved to %s: %v, want %d", c.typed, c.resolved, got, c.want)
+		}
 	}
 }

@@ -68,7 +68,7 @@ func (c chain) policy() *Policy {
 func TestChains(t *testing.T) {
 	for _, c := range readChains(t) {
 		t.Run(c.ID, func(t *testing.T) {
-			source := c.policy().Evaluate(context.Background(), c.message()).Source
+			source := c.policy().Evaluate(context.Background(), c.message(), nil).Source
 			got := c
 			got.Expect.IP, got.Expect.Outcome = "", source.Outcome.String()
 			if source.IP.IsValid() {
@@ -101,7 +101,7 @@ func BenchmarkChain(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		n := i % len(chains)
-		policies[n].Evaluate(context.Background(), messages[n])
+		policies[n].Evaluate(context.Background(), messages[n], nil)
 	}
 }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"io"
 	"net/netip"
 	"strings"
 )
@@ -19,6 +20,8 @@ type Message struct {
 	// Header holds the fields in the order of the message, topmost first,
 	// without the Received field of our own server (a milter is not shown it).
 	Header []Field
+	// Body is read if it is needed; nil is an empty body.
+	Body io.Reader
 }
 
 // A Client is the host that is connected to our mail server.
@@ -43,8 +46,8 @@ type Client struct {
 	Resembles string
 }
 
-// A Field is one header field. Value is the field body as received, folded or
-// not, without the blank after the colon.
+// A Field is one header field. Value is all that stands behind the colon, as
+// received: with the blank, and folded or not.
 type Field struct {
 	Name  string
 	Value string

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"slices"
 
@@ -14,6 +15,7 @@ type Policy struct {
 	mode     Mode
 	internal *bart.Lite
 	allow    *bart.Lite
+	dmarc    DMARCMode
 	gateways []*gateway
 	// byDomain holds the gateways that name a domain, rest those that serve all
 	// others.
@@ -38,6 +40,7 @@ func New(s Settings) *Policy {
 		mode:     s.Mode,
 		internal: table(s.InternalNetworks),
 		allow:    table(s.Allowlist),
+		dmarc:    s.DMARC,
 		byDomain: make(map[string][]*gateway),
 		near:     make(map[netip.Prefix]*gateway),
 	}
@@ -95,14 +98,29 @@ func neighbours(ip netip.Addr) netip.Prefix {
 func (p *Policy) Mode() Mode { return p.mode }
 
 // Evaluate runs a whole message through the policy, as a [Transaction] does it
-// step by step. When ctx ends before all rules have spoken, the message
-// is refused for the time being.
-func (p *Policy) Evaluate(ctx context.Context, m *Message) Verdict {
-	t := p.Begin(m.Client, m.Login)
+// step by step. Without a checker, which may be nil, nothing is authenticated. When
+// ctx ends before all rules have spoken, or the body can't be read, the
+// message is refused for the time being.
+func (p *Policy) Evaluate(ctx context.Context, m *Message, checker Checker) Verdict {
+	t := p.Begin(m.Client, m.Login, m.Sender)
 	for _, recipient := range m.Recipients {
-		t.Rcpt(recipient)
+		t.Rcpt(recipient, "")
 	}
-	return t.Finish(ctx, m.Header)
+	if t.Header(ctx, m.Header, checker) && m.Body != nil {
+		if _, err := io.Copy(bodyWriter{t}, m.Body); err != nil {
+			t.Abort()
+			t.verdict.refuse(refuse(Reply{451, "4.3.0", "message could not be read, try again later"}, Reason{BodyUnreadable, err.Error()}))
+		}
+	}
+	return t.Finish(ctx)
+}
+
+// bodyWriter is the transaction as an io.Writer.
+type bodyWriter struct{ *Transaction }
+
+func (w bodyWriter) Write(p []byte) (int, error) {
+	w.Body(p)
+	return len(p), nil
 }
 
 // GatewayOf returns the name of a gateway that lists the client's address, or
@@ -116,9 +134,19 @@ func (p *Policy) GatewayOf(ip netip.Addr) string {
 	return ""
 }
 
-// serving returns the gateways behind which a recipient's domain is.
-func (p *Policy) serving(address string) []*gateway {
-	if group, ok := p.byDomain[Domain(address)]; ok {
+// serving returns the gateways behind which a recipient is. Resolved is the address as
+// the mail server resolved it, or "" if it didn't tell. What a client writes may
+// mean another domain than it seems to: "user%example.com@here" and the like are
+// for the mail server to read. In doubt, the recipient is behind every gateway.
+func (p *Policy) serving(address, resolved string) []*gateway {
+	domain := Domain(resolved)
+	if domain == "" && isPlain(address) {
+		domain = Domain(address)
+	}
+	if domain == "" {
+		return p.gateways
+	}
+	if group, ok := p.byDomain[domain]; ok {
 		return group
 	}
 	return p.rest

@@ -32,12 +32,16 @@ const (
 	SourceFallback     Code = "source-fallback"
 	SpamTagged         Code = "spam-tagged"
 	SpamNotTagged      Code = "spam-not-tagged"
-	SpamScore          Code = "spam-score"
+	SpamScoreReached   Code = "spam-score-reached"
+	SpamScoreBelow     Code = "spam-score-below"
 	ScoreUnreadable    Code = "spam-score-unreadable"
 	Allowlisted        Code = "allowlisted"
 	ForgedField        Code = "forged-field-removed"
 	SecretField        Code = "secret-field-removed"
-	TooManyForged      Code = "too-many-forged-fields"
+	ForgedRefused      Code = "forged-fields-refused"
+	DMARCReject        Code = "dmarc-reject"
+	DMARCQuarantine    Code = "dmarc-quarantine"
+	BodyUnreadable     Code = "body-unreadable"
 	TimeLimit          Code = "time-limit"
 )
 
@@ -63,12 +67,16 @@ var Meanings = []Reason{
 	{SourceFallback, "the source could not be read, so the client counts"},
 	{SpamTagged, "the gateway tagged the message as spam"},
 	{SpamNotTagged, "no field matches the gateway's spam_header"},
-	{SpamScore, "the gateway gave the message a score"},
+	{SpamScoreReached, "the gateway's score is spam_score or more: spam"},
+	{SpamScoreBelow, "the gateway's score is below spam_score: not spam"},
 	{ScoreUnreadable, "what spam_header captured is no number"},
 	{Allowlisted, "the source is in the allowlist: not spam"},
+	{DMARCReject, "DMARC fails, the author's domain asks to reject, and dmarc = enforce"},
+	{DMARCQuarantine, "the author's domain asks to quarantine mail that fails DMARC, or From is malformed, and dmarc = enforce: spam"},
 	{ForgedField, "fields that only this server may set were removed"},
-	{TooManyForged, "the message has more forged fields than any honest one"},
-	{SecretField, "the field with the gateway's secret was removed"},
+	{ForgedRefused, "the message has more forged fields than any honest one, or one that can't be removed"},
+	{SecretField, "fields with a gateway's secret were removed"},
+	{BodyUnreadable, "the body could not be read"},
 	{TimeLimit, "the decision took too long"},
 }
 

@@ -170,7 +170,7 @@ func run(t *testing.T, rules []rule) {
 	for _, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			p := New(r.settings)
-			if got := told(p.Evaluate(context.Background(), &r.message)); got != r.want {
+			if got := told(p.Evaluate(context.Background(), &r.message, nil)); got != r.want {
 				t.Errorf("\n got %s\nwant %s", got, r.want)
 			}
 		})
@@ -265,19 +265,19 @@ func TestI10RejectOther(t *testing.T) {
 	shared.Addresses = prefixes(fromGateway)
 	run(t, []rule{
 		{"around the gateway", ours(rejectOther), mail(outside),
-			"reject 550 5.7.1; user@example.com reject 550 | not-from-gateway around-gateway"},
+			"reject 550 5.7.1 from external 198.51.100.99; user@example.com reject 550 | not-from-gateway around-gateway source-external"},
 		{"from the gateway", ours(rejectOther), mail(fromGateway, hopOutside),
 			"accept via filter from external 198.51.100.7 | from-gateway source-external"},
 		{"only the domains behind the gateway", ours(rejectOther, domains("example.com")), mail(outside).to("user@example.com", "user@free.example"),
 			"accept from external 198.51.100.99; user@example.com reject 550 | not-from-gateway source-external"},
 		{"domains in any case, with a dot", ours(rejectOther, domains("example.com")), mail(outside).to("user@EXAMPLE.com."),
-			"reject 550 5.7.1; user@EXAMPLE.com. reject 550 | not-from-gateway around-gateway"},
+			"reject 550 5.7.1 from external 198.51.100.99; user@EXAMPLE.com. reject 550 | not-from-gateway around-gateway source-external"},
 		{"IDN", ours(rejectOther, domains("xn--bcher-kva.example")), mail(outside).to("user@Bücher.example"),
-			"reject 550 5.7.1; user@Bücher.example reject 550 | not-from-gateway around-gateway"},
+			"reject 550 5.7.1 from external 198.51.100.99; user@Bücher.example reject 550 | not-from-gateway around-gateway source-external"},
 		{"a quoted @", ours(rejectOther, domains("example.com")), mail(outside).to(`"user@free.example"@example.com`),
-			"reject 550 5.7.1; \"user@free.example\"@example.com reject 550 | not-from-gateway around-gateway"},
+			"reject 550 5.7.1 from external 198.51.100.99; \"user@free.example\"@example.com reject 550 | not-from-gateway around-gateway source-external"},
 		{"another gateway's host is no better than a stranger", ours(rejectOther, second(elsewhere)), mail(fromGateway).to("user@elsewhere.example"),
-			"reject 550 5.7.1; user@elsewhere.example reject 550 | around-gateway"},
+			"reject 550 5.7.1 via filter from internal; user@elsewhere.example reject 550 | around-gateway from-gateway source-internal"},
 		{"I12 * is all that no other gateway names", ours(rejectOther, second(elsewhere)), mail("203.0.113.50").to("user@example.com", "user@elsewhere.example"),
 			"accept via elsewhere from internal; user@example.com reject 550 | from-gateway source-internal"},
 		{"one message follows the rules of one gateway", ours(rejectOther, second(shared)), mail(fromGateway, hopOutside).to("user@example.com", "user@elsewhere.example"),
@@ -287,11 +287,43 @@ func TestI10RejectOther(t *testing.T) {
 	})
 }
 
+// What a client writes as recipient may mean a guarded domain although it looks like
+// another, or like none. Where the mail server doesn't tell what it makes of it,
+// the recipient is behind every gateway.
+func TestI10OddRecipients(t *testing.T) {
+	p := New(ours(rejectOther, domains("example.com")))
+	for _, address := range []string{
+		"user%example.com", "example.com!user", "user%example.com@[127.0.0.1]", `"user@example.com"`, `user@"example.com"`,
+		`user@exam\ple.com`, "user@example.com(x@free.example)", "user@example.com (x@free.example)", "user@(c)example.com",
+		"user@example(c).com", "<user@example.com>", "user@ example.com", "user@example .com", "user@example.com ", "user@example.com\t",
+		"user", "", "@free.example:user@example.com", "user%example.com@free.example", `"user@example.com"@free.example`, "example.com!user@free.example",
+		"user@free.example@example.com", "user@example.com,x@free.example", "user@free.example;user@example.com",
+	} {
+		stranger := mail(outside)
+		if d := p.Begin(stranger.Client, "", "").Rcpt(address, ""); d.Reply.Code != 550 {
+			t.Errorf("%q from a stranger: %v, want a refusal", address, d)
+		}
+		if d := p.Begin(stranger.Client, "", "").Rcpt(address, "user@example.com"); d.Reply.Code != 550 {
+			t.Errorf("%q from a stranger, resolved: %v, want a refusal", address, d)
+		}
+		gateway := mail(fromGateway)
+		if d := p.Begin(gateway.Client, "", "").Rcpt(address, ""); d.Action != Accept {
+			t.Errorf("%q from the gateway: %v, want no refusal", address, d)
+		}
+	}
+	for _, address := range []string{"user@free.example", "first.last+tag@free.example", "o'hara=x@sub.free.example.", "user@bücher.example"} {
+		stranger := mail(outside)
+		if d := p.Begin(stranger.Client, "", "").Rcpt(address, ""); d.Action != Accept {
+			t.Errorf("%q: %v, want no refusal", address, d)
+		}
+	}
+}
+
 func TestI11RequireTLS(t *testing.T) {
 	lax := Gateway{Name: "lax", Addresses: prefixes(fromGateway), Domains: []string{"lax.example"}, DetectExternalIP: true}
 	run(t, []rule{
 		{"in clear", ours(requireTLS), mail(fromGateway, hopOutside),
-			"reject 530 5.7.0; user@example.com reject 530 | tls-missing"},
+			"reject 530 5.7.0 via filter from external 198.51.100.7; user@example.com reject 530 | tls-missing from-gateway source-external"},
 		{"with TLS", ours(requireTLS), mail(fromGateway, hopOutside).tls(TLS13),
 			"accept via filter from external 198.51.100.7 | from-gateway source-external"},
 		{"of a version that we don't know", ours(requireTLS), mail(fromGateway, hopOutside).tls(TLSOther),
@@ -299,11 +331,11 @@ func TestI11RequireTLS(t *testing.T) {
 		{"others need none", ours(requireTLS), mail(outside),
 			"accept from external 198.51.100.99 | not-from-gateway source-external"},
 		{"min_tls: too old", ours(requireTLS12), mail(fromGateway, hopOutside).tls(TLS11),
-			"reject 530 5.7.0; user@example.com reject 530 | tls-too-old"},
+			"reject 530 5.7.0 via filter from external 198.51.100.7; user@example.com reject 530 | tls-too-old from-gateway source-external"},
 		{"min_tls: enough", ours(requireTLS12), mail(fromGateway, hopOutside).tls(TLS12),
 			"accept via filter from external 198.51.100.7 | from-gateway source-external"},
 		{"min_tls: of a version that we don't know", ours(requireTLS12), mail(fromGateway, hopOutside).tls(TLSOther),
-			"reject 530 5.7.0; user@example.com reject 530 | tls-too-old"},
+			"reject 530 5.7.0 via filter from external 198.51.100.7; user@example.com reject 530 | tls-too-old from-gateway source-external"},
 		{"two gateways on one address differ: by recipient", ours(requireTLS, second(lax)), mail(fromGateway, hopOutside).to("user@example.com", "user@lax.example"),
 			"accept via lax from external 198.51.100.7; user@example.com reject 530 | from-gateway source-external"},
 	})
@@ -319,7 +351,7 @@ func TestI13Exempt(t *testing.T) {
 		{"internal network", strict, mail("10.9.8.7"), "accept exempt | exempt-internal-network"},
 		{"authenticated from a gateway without TLS", strict, mail(fromGateway).login("alice"), "accept exempt | exempt-login"},
 		{"another private network is not exempt", strict, mail("192.168.1.1"),
-			"reject 550 5.7.1; user@example.com reject 550 | not-from-gateway around-gateway"},
+			"reject 550 5.7.1 from external 192.168.1.1; user@example.com reject 550 | not-from-gateway around-gateway source-external"},
 	})
 }
 
@@ -343,10 +375,10 @@ func TestI15SpamByScore(t *testing.T) {
 	scored := ours(spamHeader(`^X-(?:spam|phishy): (.*)$`), spamScore(0.50))
 	documented := ours(spamHeader(`^X-(?:spam|phishy): (0\.\d*|1\.0*)$`), spamScore(0.50))
 	ham := func(score string) string {
-		return "accept via filter from internal score " + score + ">=0.5 false | from-gateway source-internal spam-score"
+		return "accept via filter from internal score " + score + ">=0.5 false | from-gateway source-internal spam-score-below"
 	}
 	spam := func(score, shown string) string {
-		return "accept via filter from internal score " + score + ">=0.5 true; add X-Spam-Flag: YES; add X-Spam-Status: Yes, score=" + shown + " required=0.50 gateway=filter | from-gateway source-internal spam-score"
+		return "accept via filter from internal score " + score + ">=0.5 true; add X-Spam-Flag: YES; add X-Spam-Status: Yes, score=" + shown + " required=0.50 gateway=filter | from-gateway source-internal spam-score-reached"
 	}
 	const unreadable = "accept via filter from internal | from-gateway source-internal spam-score-unreadable"
 	run(t, []rule{
@@ -366,7 +398,7 @@ func TestI15SpamByScore(t *testing.T) {
 		{"hexadecimal", scored, mail(fromGateway, "X-Spam: 0x1p4"), unreadable},
 		{"nothing", scored, mail(fromGateway, "X-Spam:"), unreadable},
 		{"unreadable and readable", scored, mail(fromGateway, "X-Spam: high", "X-Spam: 0.9"),
-			"accept via filter from internal score 0.9>=0.5 true; add X-Spam-Flag: YES; add X-Spam-Status: Yes, score=0.90 required=0.50 gateway=filter | from-gateway source-internal spam-score-unreadable spam-score"},
+			"accept via filter from internal score 0.9>=0.5 true; add X-Spam-Flag: YES; add X-Spam-Status: Yes, score=0.90 required=0.50 gateway=filter | from-gateway source-internal spam-score-unreadable spam-score-reached"},
 	})
 }
 
@@ -404,8 +436,10 @@ func TestI17ForgedFields(t *testing.T) {
 			"accept via filter from internal spam; delete X-Spam-Flag 1; add X-Spam-Flag: YES; add X-Spam-Status: Yes, gateway=filter | from-gateway source-internal spam-tagged forged-field-removed"},
 		{"no gateway configured: nothing is touched", Settings{}, mail(outside, "X-Spam-Flag: YES"),
 			"accept from external 198.51.100.99 | source-external"},
+		{"one that can't be removed", ours(), mail(outside, "X-Gatemilter-"+strings.Repeat("a", 300)+": x"),
+			"reject 554 5.6.0 from external 198.51.100.99 | not-from-gateway source-external forged-field-removed forged-fields-refused"},
 		{"a flood of them", ours(), mail(outside, flood...),
-			"reject 554 5.6.0 from external 198.51.100.99 | not-from-gateway source-external forged-field-removed too-many-forged-fields"},
+			"reject 554 5.6.0 from external 198.51.100.99 | not-from-gateway source-external forged-field-removed forged-fields-refused"},
 	})
 }
 
@@ -431,13 +465,17 @@ func TestI23GatewayIdentity(t *testing.T) {
 		{"no certificate: not from the gateway", ours(cert, tagged), mail(fromGateway, hopOutside, "X-Spam-Gw: yes"),
 			"accept from external 192.0.2.2 | gateway-certificate-missing source-external"},
 		{"another certificate", ours(cert, rejectOther), mail(fromGateway, hopOutside).cert("evil.example"),
-			"reject 550 5.7.1; user@example.com reject 550 | gateway-certificate-missing around-gateway"},
+			"reject 550 5.7.1 from external 192.0.2.2; user@example.com reject 550 | gateway-certificate-missing around-gateway source-external"},
 		{"secret, removed before delivery", ours(key), mail(fromGateway, hopOutside, "x-filter-key: 4711", "X-Filter-Key: 4711", "X-Filter-Key: no"),
 			"accept via filter from external 198.51.100.7; delete X-Filter-Key 2; delete x-filter-key 1 | from-gateway source-external secret-field-removed"},
+		{"no secret is delivered, whatever way it came", ours(key), mail(outside, "X-Filter-Key: 4711"),
+			"accept from external 198.51.100.99; delete X-Filter-Key 1 | not-from-gateway source-external secret-field-removed"},
+		{"a name like the certificate's", ours(cert), mail(fromGateway).cert("gw。filter.example"),
+			"accept from external 192.0.2.2 | gateway-certificate-missing source-external"},
 		{"no secret: not from the gateway", ours(key, tagged), mail(fromGateway, hopOutside, "X-Spam-Gw: yes"),
 			"accept from external 192.0.2.2 | gateway-secret-missing source-external"},
 		{"no secret where only the gateway may send", ours(key, rejectOther), mail(fromGateway, hopOutside),
-			"reject 550 5.7.1 | gateway-secret-missing around-gateway"},
+			"reject 550 5.7.1 from external 192.0.2.2 | gateway-secret-missing around-gateway source-external"},
 	})
 }
 
@@ -454,9 +492,14 @@ func TestI24LikelyMissingGateway(t *testing.T) {
 func TestTimeLimit(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	secretive := mail(fromGateway, hopOutside)
+	const early = "tempfail 451 4.3.0 | time-limit"
+	if got := told(New(ours(secret("^X-Key: x$"))).Evaluate(ctx, &secretive, nil)); got != early {
+		t.Errorf("\n got %s\nwant %s", got, early)
+	}
 	m := mail(fromGateway, hopOutside, "X-Spam-Gw: no")
 	const want = "tempfail 451 4.3.0 via filter from external 198.51.100.7 | from-gateway source-external time-limit"
-	if got := told(New(ours(spamHeader("^X-Spam-Gw: yes"))).Evaluate(ctx, &m)); got != want {
+	if got := told(New(ours(spamHeader("^X-Spam-Gw: yes"))).Evaluate(ctx, &m, nil)); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

@@ -15,7 +15,9 @@ type Settings struct {
 	InternalNetworks []netip.Prefix
 	// Allowlist holds the source addresses whose mail is never spam.
 	Allowlist []netip.Prefix
-	Gateways  []Gateway
+	// DMARC says what follows from a DMARC result, where the gateway doesn't.
+	DMARC    DMARCMode
+	Gateways []Gateway
 }
 
 // A Mode says whether verdicts take effect.
@@ -71,7 +73,22 @@ type Gateway struct {
 	// match of SpamHeader is spam.
 	SpamScore  *float64
 	SpamAction SpamAction
+
+	// DMARC is set where this gateway's mail is to be treated otherwise than other
+	// mail: a gateway that changes messages breaks signatures.
+	DMARC *DMARCMode
 }
+
+// A DMARCMode says what follows from a DMARC result.
+type DMARCMode uint8
+
+// DMARC is not asked at all, or only reported, or what the author's domain asks for
+// is done.
+const (
+	DMARCOff DMARCMode = iota
+	DMARCReport
+	DMARCEnforce
+)
 
 // A SpamAction is what happens to a message that the gateway tagged as spam.
 type SpamAction uint8
@@ -151,6 +168,18 @@ func Domain(address string) string {
 		return ""
 	}
 	return CanonicalDomain(address[at+1:])
+}
+
+// isPlain says whether everybody reads the address in the same way: one @, with a
+// host name behind it and nothing in front of it that routes mail elsewhere
+// (RFC 5321, appendix C and D.3: source routes, "%" and "!") or is quoted.
+func isPlain(address string) bool {
+	local, domain, ok := strings.Cut(address, "@")
+	return ok && local != "" && domain != "" &&
+		!strings.ContainsFunc(local, func(r rune) bool { return r <= ' ' || strings.ContainsRune("\"%!@\\()<>[],;:\x7f", r) }) &&
+		!strings.ContainsFunc(domain, func(r rune) bool {
+			return r < 0x80 && r != '.' && r != '-' && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
+		})
 }
 
 // CanonicalDomain returns the form in which domains are compared: lower case,

@@ -23,6 +23,9 @@ const (
 // hop that is public and no gateway is; or, without detection, the topmost
 // hop.
 func findSource(g *gateway, c *Client, header []Field) Source {
+	if !c.IP.IsValid() {
+		return Source{}
+	}
 	direct := Source{IP: c.IP, Outcome: External, HELO: c.HELO}
 	if g == nil {
 		return direct
@@ -91,6 +94,9 @@ func (g *gateway) role(h *received.Hop) Role {
 
 // reasons tells how the source was found.
 func (s *Source) reasons(g *gateway) []Reason {
+	if s.Outcome == NoSource {
+		return nil
+	}
 	if g == nil {
 		return []Reason{{SourceFound, "the client itself"}}
 	}

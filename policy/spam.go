@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,17 +17,21 @@ const (
 	ownPrefix = "X-Gatemilter-"
 )
 
-// matching returns the indexes of the fields that the expression matches.
-func matching(e *Expression, header []Field) []int {
+// matching returns the indexes of the fields that the expression matches. The error
+// is that of ctx if it ended first.
+func matching(ctx context.Context, e *Expression, header []Field) ([]int, error) {
 	var found []int
 	var line []byte
 	for i := range header {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		line = header[i].Line(line[:0])
 		if _, ok := e.Match(line); ok {
 			found = append(found, i)
 		}
 	}
-	return found
+	return found, nil
 }
 
 // judgeSpam reads the tags of the gateway that vouches for the message, and
@@ -38,8 +43,7 @@ func (p *Policy) judgeSpam(ctx context.Context, g *gateway, header []Field, v *V
 	spam, reasons, err := ReadTags(ctx, g.SpamHeader, g.SpamScore, header)
 	v.Spam, v.Reasons = spam, append(v.Reasons, reasons...)
 	if err != nil {
-		*v = v.refuse(refuse(Reply{451, "4.3.0", "message could not be examined in time, try again later"},
-			Reason{TimeLimit, "the time limit for one message ran out"}))
+		v.refuse(tooSlow())
 		return
 	}
 	if v.Spam.IsSpam && p.allowlists(v.Source) {
@@ -49,12 +53,20 @@ func (p *Policy) judgeSpam(ctx context.Context, g *gateway, header []Field, v *V
 	if !v.Spam.IsSpam {
 		return
 	}
+	v.spam(g)
+}
+
+// spam decides what happens to a message that is spam. That of no gateway is
+// tagged.
+func (v *Verdict) spam(g *gateway) {
+	if g == nil || v.Action.Refuses() {
+		return
+	}
 	switch g.SpamAction {
 	case SpamQuarantine:
 		v.Action = Quarantine
 	case SpamReject:
-		v.Action = Reject
-		v.Reply = Reply{550, "5.7.1", "message was marked as spam by the inbound gateway"}
+		v.refuse(Decision{Action: Reject, Reply: Reply{550, "5.7.1", "message is considered spam"}})
 	case SpamDiscard:
 		v.Action = Discard
 	}
@@ -97,18 +109,18 @@ func ReadTags(ctx context.Context, e *Expression, threshold *float64, header []F
 	}
 	switch {
 	case spam.Scored:
-		return spam, append(unreadable, Reason{SpamScore, "score " + FormatScore(spam.Score) + compare(spam.IsSpam) + FormatScore(spam.Threshold)}), nil
+		return spam, append(unreadable, spam.scoreReason()), nil
 	case unreadable != nil:
 		return spam, unreadable, nil
 	}
 	return spam, []Reason{{SpamNotTagged, "no field matches spam_header"}}, nil
 }
 
-func compare(isSpam bool) string {
-	if isSpam {
-		return " reaches spam_score "
+func (s *Spam) scoreReason() Reason {
+	if s.IsSpam {
+		return Reason{SpamScoreReached, "score " + FormatScore(s.Score) + " reaches spam_score " + FormatScore(s.Threshold)}
 	}
-	return " is below spam_score "
+	return Reason{SpamScoreBelow, "score " + FormatScore(s.Score) + " is below spam_score " + FormatScore(s.Threshold)}
 }
 
 // FormatScore writes a score with two decimals at least.
@@ -123,39 +135,95 @@ func FormatScore(score float64) string {
 // shown is the part of a header line that verdicts keep.
 func shown(line []byte) string { return cut(string(line[:min(len(line), 512)]), 256) }
 
+// removeClaims removes from mail of our own users what claims to be a report of ours:
+// what they hand in bears none yet. (Other exempt mail may: it comes back from a
+// content filter.)
+func (t *Transaction) removeClaims(v *Verdict) {
+	if t.checker == nil {
+		return
+	}
+	var claims []int
+	for i := range t.header {
+		if t.checker.Claims(&t.header[i]) {
+			claims = append(claims, i)
+		}
+	}
+	if len(claims) > 0 {
+		v.note(ForgedField, fields(len(claims))+" that only this server may set")
+		t.remove(claims, v)
+	}
+}
+
 // maxForged is the number of forged fields that are removed from a message. No
 // honest message has more than a few, and the mail server searches
 // the whole header again for each.
 const maxForged = 100
 
 // edit decides on the changes to a message that goes on: forged fields and the
-// gateway's secret are removed, spam is marked.
-func (p *Policy) edit(g *gateway, header []Field, v *Verdict) {
-	if len(p.gateways) == 0 {
+// gateway's secret are removed, spam is marked, and the results of authentication
+// are put on top.
+func (p *Policy) edit(t *Transaction, v *Verdict) {
+	if len(p.gateways) == 0 && t.checker == nil {
 		return
 	}
-	remove := forgedFields(g, header)
+	remove := t.forgedFields()
 	if n := len(remove); n > 0 {
 		v.note(ForgedField, fields(n)+" that only this server may set")
 	}
-	if g != nil && g.RequireHeader != nil {
-		secret := matching(g.RequireHeader, header)
-		v.note(SecretField, fields(len(secret))+" with the gateway's secret")
-		remove = append(remove, secret...)
+	// Whoever learns a secret could use it: none is delivered, not even one that
+	// came another way.
+	secrets := 0
+	for _, found := range t.secrets {
+		secrets += len(found)
+		remove = append(remove, found...)
+	}
+	if secrets > 0 {
+		v.note(SecretField, fields(secrets)+" with a gateway's secret")
 		slices.Sort(remove)
 		remove = slices.Compact(remove)
 	}
-	if len(remove) > maxForged {
-		*v = v.refuse(refuse(Reply{554, "5.6.0", "message has too many header fields that only this server may set"},
-			Reason{TooManyForged, "more than " + strconv.Itoa(maxForged)}))
+	if !t.remove(remove, v) {
 		return
 	}
-	v.Edits = deletions(header, remove)
+	if t.checker != nil {
+		report := t.checker.Report(&v.Authentication, v)
+		for _, f := range slices.Backward(report) {
+			v.Edits = append(v.Edits, Edit{Op: InsertField, Name: f.Name, Value: f.Value, Index: 1})
+		}
+	}
 	if v.Spam.IsSpam {
 		v.Edits = append(v.Edits,
 			Edit{Op: AddField, Name: fieldSpamFlag, Value: "YES"},
-			Edit{Op: AddField, Name: fieldSpamStatus, Value: v.Spam.status(g.Name)})
+			Edit{Op: AddField, Name: fieldSpamStatus, Value: v.spamStatus()})
 	}
+}
+
+// remove asks for the removal of these fields, or refuses the message and returns false.
+func (t *Transaction) remove(fields []int, v *Verdict) bool {
+	if err := removable(t.header, fields); err != nil {
+		v.refuse(refuse(Reply{554, "5.6.0", "message has header fields that only this server may set"}, Reason{ForgedRefused, err.Error()}))
+		return false
+	}
+	v.Edits = deletions(t.header, fields)
+	return true
+}
+
+// maxFieldName is how long the name of a field to be removed may be, in octets.
+const maxFieldName = 255
+
+// removable returns an error unless the mail server can be asked to remove these
+// fields.
+func removable(header []Field, remove []int) error {
+	if len(remove) > maxForged {
+		return fmt.Errorf("%d fields, of which no honest message has more than %d", len(remove), maxForged)
+	}
+	for _, i := range remove {
+		name := trimBlanks(header[i].Name)
+		if len(name) > maxFieldName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return fmt.Errorf("the name %.80q is none that could be removed", name)
+		}
+	}
+	return nil
 }
 
 func fields(n int) string {
@@ -166,10 +234,12 @@ func fields(n int) string {
 }
 
 // forgedFields returns the indexes of the fields that only this server may set.
-func forgedFields(g *gateway, header []Field) []int {
+func (t *Transaction) forgedFields() []int {
 	var found []int
-	for i := range header {
-		if g.forged(&header[i]) {
+	g := t.vouched()
+	for i := range t.header {
+		f := &t.header[i]
+		if len(t.policy.gateways) > 0 && g.forged(f) || t.checker != nil && t.checker.Claims(f) {
 			found = append(found, i)
 		}
 	}
@@ -189,12 +259,20 @@ func (g *gateway) forged(f *Field) bool {
 	return f.Is(fieldSpamFlag) || f.Is(fieldSpamStatus)
 }
 
-// status is the value of X-Spam-Status, in the form in which SpamAssassin writes it.
-func (s Spam) status(gateway string) string {
-	if !s.Scored {
-		return "Yes, gateway=" + gateway
+// spamStatus is the value of X-Spam-Status, in the form in which SpamAssassin
+// writes it.
+func (v *Verdict) spamStatus() string {
+	var why []string
+	if v.Spam.Scored {
+		why = append(why, "score="+FormatScore(v.Spam.Score), "required="+FormatScore(v.Spam.Threshold))
 	}
-	return "Yes, score=" + FormatScore(s.Score) + " required=" + FormatScore(s.Threshold) + " gateway=" + gateway
+	if v.Gateway != "" {
+		why = append(why, "gateway="+v.Gateway)
+	}
+	if v.Spam.ByDMARC {
+		why = append(why, "dmarc=fail")
+	}
+	return "Yes, " + strings.Join(why, " ")
 }
 
 // deletions removes the fields at these ascending indexes. Each name is deleted

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // A Transaction applies the policy to one SMTP transaction, step by step: it
@@ -12,7 +13,10 @@ import (
 type Transaction struct {
 	policy *Policy
 	client Client
+	sender string
 	exempt bool
+	// login says that the client has authenticated.
+	login bool
 	// listing holds the gateways that list the client's address, vouching those
 	// of them that have also shown their certificate.
 	listing  []*gateway
@@ -26,12 +30,19 @@ type Transaction struct {
 	mail       Decision
 	recipients []Decision
 	reasons    []Reason
+
+	// From Header on:
+	header        []Field
+	secrets       map[*gateway][]int
+	verdict       Verdict
+	checker       Checker
+	authenticator Authenticator
 }
 
 // Begin starts a transaction at MAIL. Login is the name by which the client
-// authenticated, or "".
-func (p *Policy) Begin(client Client, login string) *Transaction {
-	t := &Transaction{policy: p, client: client}
+// authenticated, or ""; sender is the envelope sender without angle brackets.
+func (p *Policy) Begin(client Client, login, sender string) *Transaction {
+	t := &Transaction{policy: p, client: client, sender: sender, login: login != ""}
 	if reason, ok := p.exemption(&client, login); ok {
 		t.exempt = true
 		t.note(reason.Code, reason.Text)
@@ -110,25 +121,29 @@ func (t *Transaction) decideMail() Decision {
 	return t.listing[0].decideTLS(&t.client)
 }
 
+// Exempt says whether no inbound rule applies.
+func (t *Transaction) Exempt() bool { return t.exempt }
+
 // Mail returns the decision at MAIL.
 func (t *Transaction) Mail() Decision { return t.mail }
 
-// Rcpt returns the decision on one recipient, given without angle brackets, and
-// takes it into the transaction.
-func (t *Transaction) Rcpt(address string) Decision {
-	d := t.decideRcpt(address)
+// Rcpt returns the decision on one recipient and takes it into the transaction. The
+// address is as the client wrote it, without angle brackets; resolved is the
+// address to which the mail server resolved that, or "" if it didn't tell.
+func (t *Transaction) Rcpt(address, resolved string) Decision {
+	d := t.decideRcpt(address, resolved)
 	d.Address = address
 	t.recipients = append(t.recipients, d)
 	return d
 }
 
-func (t *Transaction) decideRcpt(address string) Decision {
+func (t *Transaction) decideRcpt(address, resolved string) Decision {
 	if t.exempt {
 		return Decision{}
 	}
 	var own *gateway
 	guarded := false
-	for _, g := range t.policy.serving(address) {
+	for _, g := range t.policy.serving(address, resolved) {
 		guarded = guarded || g.RejectOther
 		if slices.Contains(t.listing, g) {
 			if d := g.decideTLS(&t.client); d.Action != Accept {
@@ -158,32 +173,83 @@ func (t *Transaction) decideRcpt(address string) Decision {
 
 var aroundReply = Reply{550, "5.7.1", "mail for this domain is taken only from its inbound gateway, send it to the domain's MX"}
 
-// Finish decides on the whole message once its header is known.
-func (t *Transaction) Finish(ctx context.Context, header []Field) Verdict {
-	v := Verdict{Recipients: t.recipients, Reasons: t.reasons}
+// Header takes up the header of the message: it settles which gateway vouches for
+// the message, finds the source, and lets checker, which may be nil,
+// begin to authenticate the message. It reports whether the body is needed.
+// What checker does ends with ctx, at the latest; and after Header, the transaction has to
+// come to Finish or Abort.
+func (t *Transaction) Header(ctx context.Context, header []Field, checker Checker) (wantBody bool) {
+	t.header = header
+	t.verdict = Verdict{Recipients: t.recipients, Reasons: t.reasons}
+	v := &t.verdict
 	if t.exempt {
 		v.Direction = Exempt
-		return v
+		if t.login {
+			t.checker = checker
+		}
+		return false
 	}
 	if refused, ok := t.refusal(); ok {
-		return v.refuse(refused)
+		// Who only observes, or asks why, wants to know all the same what else
+		// there is to say.
+		v.refuse(refused)
 	}
-	t.findGateway(header, &v)
-	if v.Action.Refuses() {
-		return v
+	if t.secrets = t.findSecrets(ctx, v); v.Action == TempFail {
+		return false
 	}
-	var g *gateway
-	if v.Gateway != "" {
-		g = t.gateway
+	t.findGateway(v)
+	v.Source = findSource(t.vouched(), &t.client, header)
+	v.Reasons = append(v.Reasons, v.Source.reasons(t.vouched())...)
+	if t.checker = checker; checker != nil {
+		t.authenticator = checker.Begin(ctx, AuthRequest{Source: v.Source, Sender: t.sender, Header: header})
 	}
-	v.Source = findSource(g, &t.client, header)
-	v.Reasons = append(v.Reasons, v.Source.reasons(g)...)
-	t.policy.judgeSpam(ctx, g, header, &v)
-	if v.Action.Refuses() {
-		return v
+	return t.authenticator != nil && t.authenticator.WantsBody()
+}
+
+// vouched returns the gateway that vouches for the message, or nil.
+func (t *Transaction) vouched() *gateway {
+	if t.verdict.Gateway == "" {
+		return nil
 	}
-	t.policy.edit(g, header, &v)
-	return v
+	return t.gateway
+}
+
+// Body takes the next piece of the body.
+func (t *Transaction) Body(p []byte) {
+	if t.authenticator != nil {
+		t.authenticator.Write(p)
+	}
+}
+
+// Finish decides on the whole message. If ctx ends before all rules have spoken, the
+// message is refused for the time being.
+func (t *Transaction) Finish(ctx context.Context) Verdict {
+	v := &t.verdict
+	if t.exempt {
+		t.removeClaims(v)
+		return *v
+	}
+	if v.Action == TempFail {
+		return *v
+	}
+	t.policy.judgeSpam(ctx, t.vouched(), t.header, v)
+	if t.authenticator != nil {
+		v.Authentication = t.authenticator.Finish(ctx)
+		t.authenticator = nil
+		t.policy.judgeDMARC(t.vouched(), v)
+	}
+	if !v.Action.Refuses() {
+		t.policy.edit(t, v)
+	}
+	return *v
+}
+
+// Abort ends the authentication of a message that does not come to its end.
+func (t *Transaction) Abort() {
+	if t.authenticator != nil {
+		t.authenticator.Abort()
+		t.authenticator = nil
+	}
 }
 
 // SoFar returns what was decided when a transaction ends without a message. Its
@@ -191,7 +257,7 @@ func (t *Transaction) Finish(ctx context.Context, header []Field) Verdict {
 func (t *Transaction) SoFar() Verdict {
 	v := Verdict{Recipients: t.recipients, Reasons: t.reasons}
 	if d, refused := t.refusal(); refused {
-		return v.refuse(d)
+		v.refuse(d)
 	}
 	return v
 }
@@ -208,9 +274,35 @@ func (t *Transaction) refusal() (Decision, bool) {
 	return t.recipients[0], true
 }
 
+// findSecrets returns the fields that bear the secret of each gateway.
+func (t *Transaction) findSecrets(ctx context.Context, v *Verdict) map[*gateway][]int {
+	var found map[*gateway][]int
+	for _, g := range t.policy.gateways {
+		if g.RequireHeader == nil {
+			continue
+		}
+		fields, err := matching(ctx, g.RequireHeader, t.header)
+		if err != nil {
+			v.refuse(tooSlow())
+			return nil
+		}
+		if found == nil {
+			found = make(map[*gateway][]int)
+		}
+		found[g] = fields
+	}
+	return found
+}
+
+// tooSlow refuses a message for the time being.
+func tooSlow() Decision {
+	return refuse(Reply{451, "4.3.0", "message could not be examined in time, try again later"},
+		Reason{TimeLimit, "the time limit for one message ran out"})
+}
+
 // findGateway settles which gateway vouches for the message, now that the header
 // can tell whether it bears the gateway's secret.
-func (t *Transaction) findGateway(header []Field, v *Verdict) {
+func (t *Transaction) findGateway(v *Verdict) {
 	if t.gateway == nil && len(t.vouching) > 0 {
 		// None of the domains is behind a gateway of this client, but its
 		// address is a gateway's all the same.
@@ -218,13 +310,13 @@ func (t *Transaction) findGateway(header []Field, v *Verdict) {
 	}
 	switch {
 	case t.gateway == nil:
-	case t.gateway.RequireHeader == nil || len(matching(t.gateway.RequireHeader, header)) > 0:
+	case t.gateway.RequireHeader == nil || len(t.secrets[t.gateway]) > 0:
 		v.Gateway = t.gateway.Name
 		v.note(FromGateway, "client "+t.client.IP.String()+" is a host of gateway "+t.gateway.Name)
 	default:
 		v.note(SecretMissing, "client "+t.client.IP.String()+" is a host of gateway "+t.gateway.Name+", but no field matches its require_header")
 		if t.guarded {
-			*v = v.refuse(refuse(aroundReply, Reason{AroundGateway, "mail to this domain has to come from its gateway"}))
+			v.refuse(refuse(aroundReply, Reason{AroundGateway, "mail to this domain has to come from its gateway"}))
 		}
 	}
 }
@@ -232,7 +324,7 @@ func (t *Transaction) findGateway(header []Field, v *Verdict) {
 // certified says whether the client has shown the certificate that the gateway
 // must have, if any.
 func (g *gateway) certified(c *Client) bool {
-	return g.TLSCertificate == "" || c.Certificate != "" && CanonicalDomain(c.Certificate) == CanonicalDomain(g.TLSCertificate)
+	return g.TLSCertificate == "" || isASCII(c.Certificate) && strings.EqualFold(strings.TrimSuffix(c.Certificate, "."), strings.TrimSuffix(g.TLSCertificate, "."))
 }
 
 // decideTLS refuses a client that doesn't use the TLS which the gateway has to
@@ -253,11 +345,12 @@ func refuse(r Reply, why Reason) Decision {
 	return Decision{Action: r.action(), Reply: r, Reasons: []Reason{why}}
 }
 
-// refuse makes the decision the verdict's.
-func (v Verdict) refuse(d Decision) Verdict {
-	v.Action, v.Reply = d.Action, d.Reply
+// refuse makes the decision the verdict's, unless the message is refused already.
+func (v *Verdict) refuse(d Decision) {
 	v.Reasons = append(v.Reasons, d.Reasons...)
-	return v
+	if !v.Action.Refuses() {
+		v.Action, v.Reply = d.Action, d.Reply
+	}
 }
 
 func (v *Verdict) note(code Code, text string) { v.Reasons = append(v.Reasons, Reason{code, text}) }

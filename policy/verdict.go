@@ -16,7 +16,9 @@ type Verdict struct {
 	Gateway string
 	Source  Source
 	Spam    Spam
-	Action  Action
+	// Authentication is empty where the message was not authenticated.
+	Authentication Authentication
+	Action         Action
 	// Reply is shown to the client. It is set only for Reject and TempFail.
 	Reply Reply
 	// Recipients has one decision for each recipient of the message.
@@ -149,9 +151,12 @@ type Hop struct {
 	Role Role
 }
 
-// Spam is what the gateway's tags say.
+// Spam is what the gateway's tags say, or DMARC.
 type Spam struct {
 	IsSpam bool
+	// ByDMARC says that the message is spam because its author's domain asks for
+	// quarantine.
+	ByDMARC bool
 	// Scored says whether Score was read from a tag and compared with Threshold.
 	Scored    bool
 	Score     float64

@@ -6,12 +6,13 @@ import (
 	"flag"
 	"fmt"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy/config"
 )
 
 var checkCommand = command{
 	name:    "check",
-	args:    "[--config FILE]",
+	args:    "[FILE]",
 	summary: "check a configuration and show all errors at once",
 	help: `
 Each error and warning is shown as FILE:LINE: [SECTION] KEY: what was found, what
@@ -20,8 +21,12 @@ what is surely not meant.`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		return func(_ context.Context, args []string, io stdio) error {
-			if len(args) > 0 {
-				return usagef("it takes no argument %q: name the file with --config", args[0])
+			switch len(args) {
+			case 0:
+			case 1:
+				*path = args[0]
+			default:
+				return usagef("it takes one file, but got %s", count(len(args), "argument"))
 			}
 			return check(*path, io)
 		}
@@ -34,9 +39,14 @@ func check(path string, io stdio) error {
 		return err
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintf(io.err, "%s (warning)\n", w)
+		fmt.Fprintln(io.err, w.Warning())
 	}
-	fmt.Fprintf(io.out, "%s: fine, %s, %s\n", path, count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Warnings), "warning"))
+	doubts := len(cfg.Warnings)
+	for _, err := range daemon.Preflight(cfg) {
+		doubts++
+		fmt.Fprintf(io.err, "%s: warning: on this host, %v\n", path, err)
+	}
+	fmt.Fprintf(io.out, "%s: no errors, %s, %s\n", path, count(doubts, "warning"), count(len(cfg.Settings.Gateways), "inbound gateway"))
 	return nil
 }
 

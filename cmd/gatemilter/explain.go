@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"net/netip"
 	"strings"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy"
 )
 
@@ -29,12 +31,16 @@ Example
 		flags.StringVar(&e.ip, "client-ip", "", "address of the connecting client, an `IP`")
 		flags.StringVar(&e.message.Client.Name, "client-name", "", "verified reverse `NAME` of the client")
 		flags.StringVar(&e.message.Client.HELO, "helo", "", "`NAME` that the client gave in HELO")
-		flags.StringVar(&e.tls, "tls", "", "TLS `VERSION` of the connection, such as 1.3; none: in clear")
+		flags.StringVar(&e.tls, "tls", "", "TLS `VERSION` of the connection, such as 1.3; without it, in clear")
 		flags.StringVar(&e.message.Client.Certificate, "tls-certificate", "", "`NAME` in the client's verified certificate")
 		flags.StringVar(&e.message.Login, "user", "", "`LOGIN` with which the client authenticated")
 		flags.StringVar(&e.message.Sender, "mail-from", "", "envelope sender `ADDRESS`")
 		flags.Func("rcpt-to", "envelope recipient `ADDRESS`; may be given several times", func(s string) error {
-			e.message.Recipients = append(e.message.Recipients, bare(s))
+			address := bare(s)
+			if strings.ContainsAny(address, " ,") || !strings.EqualFold(address, "postmaster") && policy.Domain(address) == "" {
+				return errors.New("write one address, such as user@example.com, and --rcpt-to again for each further one")
+			}
+			e.message.Recipients = append(e.message.Recipients, address)
 			return nil
 		})
 		return func(ctx context.Context, args []string, io stdio) error {
@@ -45,8 +51,12 @@ Example
 			if err != nil {
 				return err
 			}
+			rules, err := daemon.NewRules(cfg)
+			if err != nil {
+				return err
+			}
 			e.mode = cfg.Policy.Mode()
-			e.verdict = cfg.Policy.Evaluate(ctx, &e.message)
+			e.verdict = rules.Policy.Evaluate(ctx, &e.message, rules.Checker)
 			if *json {
 				return e.writeJSON(io.out)
 			}
@@ -82,11 +92,7 @@ func (e *explanation) read(args []string, io stdio) error {
 		}
 	}
 	e.message.Sender = bare(e.message.Sender)
-	if args[0] == "-" {
-		e.message.Header, err = readHeader(io.in)
-	} else {
-		e.message.Header, err = readHeaderFile(args[0])
-	}
+	e.message.Header, e.message.Body, err = readMessage(args[0], io.in)
 	return err
 }
 

@@ -1,25 +1,31 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"gatemilter/policy"
 )
 
 // The JSON form of an explanation. Scripts rely on it: add to it, don't change it.
 type explanationJSON struct {
-	Direction  string          `json:"direction"`
-	ClientIP   string          `json:"client_ip"`
-	Mode       string          `json:"mode"`
-	Gateway    string          `json:"gateway,omitempty"`
-	Source     *sourceJSON     `json:"source,omitempty"`
-	Hops       []hopJSON       `json:"hops,omitempty"`
-	Spam       *spamJSON       `json:"spam,omitempty"`
-	Verdict    verdictJSON     `json:"verdict"`
-	Recipients []recipientJSON `json:"recipients,omitempty"`
-	Edits      []editJSON      `json:"edits,omitempty"`
-	Rules      []ruleJSON      `json:"rules,omitempty"`
+	Direction      string          `json:"direction"`
+	ClientIP       string          `json:"client_ip"`
+	Mode           string          `json:"mode"`
+	Gateway        string          `json:"gateway,omitempty"`
+	Source         *sourceJSON     `json:"source,omitempty"`
+	Hops           []hopJSON       `json:"hops,omitempty"`
+	Spam           *spamJSON       `json:"spam,omitempty"`
+	Authentication *authJSON       `json:"authentication,omitempty"`
+	Verdict        verdictJSON     `json:"verdict"`
+	Recipients     []recipientJSON `json:"recipients,omitempty"`
+	Edits          []editJSON      `json:"edits,omitempty"`
+	Rules          []ruleJSON      `json:"rules,omitempty"`
 }
 
 type sourceJSON struct {
@@ -44,10 +50,32 @@ type spamJSON struct {
 	Matched   string   `json:"matched,omitempty"`
 }
 
+type authJSON struct {
+	SPF   string     `json:"spf,omitempty"`
+	DKIM  []dkimJSON `json:"dkim,omitempty"`
+	DMARC *dmarcJSON `json:"dmarc,omitempty"`
+}
+
+type dkimJSON struct {
+	Domain   string `json:"domain,omitempty"`
+	Selector string `json:"selector,omitempty"`
+	Result   string `json:"result"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+type dmarcJSON struct {
+	Result string `json:"result"`
+	Domain string `json:"domain,omitempty"`
+	Policy string `json:"policy,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
 type verdictJSON struct {
-	Action  string   `json:"action"`
-	Reply   string   `json:"reply,omitempty"`
-	Reasons []string `json:"reasons,omitempty"`
+	Action string `json:"action"`
+	// Enforced is false where the verdict is only logged (mode = observe).
+	Enforced bool     `json:"enforced"`
+	Reply    string   `json:"reply,omitempty"`
+	Reasons  []string `json:"reasons,omitempty"`
 }
 
 type recipientJSON struct {
@@ -72,13 +100,14 @@ type ruleJSON struct {
 func (e *explanation) writeJSON(w io.Writer) error {
 	v := &e.verdict
 	doc := explanationJSON{
-		Direction: v.Direction.String(),
-		ClientIP:  e.message.Client.IP.String(),
-		Mode:      e.mode.String(),
-		Gateway:   v.Gateway,
-		Source:    sourceOf(v.Source),
-		Spam:      spamOf(v.Spam),
-		Verdict:   verdictJSON{v.Action.String(), v.Reply.String(), codes(v.Reasons)},
+		Direction:      v.Direction.String(),
+		ClientIP:       e.message.Client.IP.String(),
+		Mode:           e.mode.String(),
+		Gateway:        v.Gateway,
+		Source:         sourceOf(v.Source),
+		Spam:           spamOf(v.Spam),
+		Authentication: authenticationOf(&v.Authentication),
+		Verdict:        verdictJSON{v.Action.String(), e.mode == policy.Enforce, v.Reply.String(), codes(v.Reasons)},
 	}
 	for _, h := range v.Source.Hops {
 		hop := hopJSON{Kind: h.Kind.String(), HELO: h.HELO, By: h.By, Role: string(h.Role), Why: h.Why}
@@ -96,10 +125,32 @@ func (e *explanation) writeJSON(w io.Writer) error {
 	for _, r := range v.Reasons {
 		doc.Rules = append(doc.Rules, ruleJSON{string(r.Code), r.Text})
 	}
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(doc)
+	if err := enc.Encode(doc); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escapeUnprintable(b.String()))
+	return err
+}
+
+// escapeUnprintable escapes in a JSON text what encoding/json leaves as it is, but a
+// terminal would act on.
+func escapeUnprintable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case unicode.IsPrint(r) || r == '\n':
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, "\\u%04x", unit)
+			}
+		}
+	}
+	return b.String()
 }
 
 func sourceOf(s policy.Source) *sourceJSON {
@@ -122,6 +173,20 @@ func spamOf(s policy.Spam) *spamJSON {
 		spam.Score, spam.Threshold = &s.Score, &s.Threshold
 	}
 	return spam
+}
+
+func authenticationOf(a *policy.Authentication) *authJSON {
+	if a.SPF.Result == "" && a.DKIM == nil && a.DMARC.Result == "" {
+		return nil
+	}
+	doc := &authJSON{SPF: string(a.SPF.Result)}
+	for _, d := range a.DKIM {
+		doc.DKIM = append(doc.DKIM, dkimJSON{d.Domain, d.Selector, string(d.Result), d.Reason})
+	}
+	if d := a.DMARC; d.Result != "" {
+		doc.DMARC = &dmarcJSON{string(d.Result), d.Domain, d.Policy, d.Reason}
+	}
+	return doc
 }
 
 func codes(reasons []policy.Reason) []string {

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy"
 	"gatemilter/policy/received"
 )
@@ -18,6 +18,7 @@ func (e *explanation) writeText(w io.Writer) error {
 	t := &text{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	e.writeClient(t)
 	e.writeHops(t)
+	e.writeAuthentication(t)
 	e.writeRules(t)
 	e.writeVerdict(t)
 	return t.Flush()
@@ -35,7 +36,7 @@ func (t *text) row(cells ...string) {
 		if i > 0 {
 			io.WriteString(t, "\t")
 		}
-		io.WriteString(t, visible(c, 160))
+		io.WriteString(t, daemon.Visible(c, 160))
 	}
 	io.WriteString(t, "\n")
 }
@@ -58,7 +59,7 @@ func (e *explanation) writeClient(t *text) {
 	}
 	switch {
 	case c.TLS == policy.TLSNone:
-		client += ", no TLS"
+		client += ", in clear (--tls says otherwise)"
 	default:
 		client += ", TLS " + c.TLS.String()
 	}
@@ -72,6 +73,8 @@ func (e *explanation) writeClient(t *text) {
 	t.row("Sender", "<"+e.message.Sender+">")
 	if len(e.message.Recipients) > 0 {
 		t.row("Recipients", strings.Join(e.message.Recipients, ", "))
+	} else {
+		t.row("Recipients", "none given (--rcpt-to): what depends on their domains was not tried")
 	}
 	direction := e.verdict.Direction.String()
 	if e.verdict.Gateway != "" {
@@ -112,6 +115,36 @@ func (e *explanation) writeHops(t *text) {
 	}
 }
 
+func (e *explanation) writeAuthentication(t *text) {
+	a := &e.verdict.Authentication
+	if a.SPF.Result == "" && a.DKIM == nil && a.DMARC.Result == "" {
+		return
+	}
+	t.title("Authentication")
+	t.row("  method", "result", "of", "why")
+	if a.SPF.Result != "" {
+		of := orDash(a.SPF.Domain)
+		if a.SPF.IP.IsValid() {
+			of += ", sent by " + a.SPF.IP.String()
+		}
+		t.row("  spf", string(a.SPF.Result), of, a.SPF.Reason)
+	}
+	for _, d := range a.DKIM {
+		of := orDash(d.Domain)
+		if d.Selector != "" {
+			of += ", key " + d.Selector
+		}
+		t.row("  dkim", string(d.Result), of, d.Reason)
+	}
+	if d := a.DMARC; d.Result != "" {
+		of := orDash(d.Domain)
+		if d.Policy != "" {
+			of += ", policy " + d.Policy
+		}
+		t.row("  dmarc", string(d.Result), of, d.Reason)
+	}
+}
+
 func (e *explanation) writeRules(t *text) {
 	if len(e.verdict.Reasons) > 0 {
 		t.title("Rules that spoke")
@@ -145,22 +178,27 @@ func anyRefused(decisions []policy.Decision) bool {
 }
 
 func (e *explanation) writeVerdict(t *text) {
+	v := &e.verdict
+	observing := e.mode == policy.Observe
 	t.title("Verdict")
-	verdict := e.verdict.Action.String()
-	if e.mode == policy.Observe {
-		verdict += " (mode observe: only logged)"
+	t.row("  "+v.Action.String(), v.Reply.String())
+	if observing && v.Action != policy.Accept {
+		t.row("  (not carried out: mode = observe)")
 	}
-	t.row("  "+verdict, e.verdict.Reply.String())
-	if len(e.verdict.Edits) == 0 {
+	if v.Action.Refuses() || len(v.Edits) == 0 {
 		return
 	}
-	t.title("Changes to the message")
-	for _, edit := range e.verdict.Edits {
+	title := "Changes to the message"
+	if observing {
+		title += " (not made: mode = observe)"
+	}
+	t.title(title)
+	for _, edit := range v.Edits {
 		switch edit.Op {
 		case policy.DeleteField:
 			t.row("  "+edit.Op.String(), edit.Name, "number "+strconv.Itoa(edit.Index)+" of this name")
 		default:
-			t.row("  "+edit.Op.String(), edit.Name, edit.Value)
+			t.row("  "+edit.Op.String(), edit.Name, strings.Join(strings.Fields(edit.Value), " "))
 		}
 	}
 }
@@ -170,22 +208,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// visible shows a text that may come from a stranger: what a terminal would not
-// print is escaped, and it is cut to a length.
-func visible(s string, length int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if n++; n > length {
-			return b.String() + "…"
-		}
-		if r != unicode.ReplacementChar && unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-	}
-	return b.String()
 }

@@ -77,8 +77,7 @@ func run(ctx context.Context, args []string, io stdio) int {
 	}
 	c, ok := find(name)
 	if !ok {
-		fmt.Fprintf(io.err, "gatemilter: %q is no command; \"gatemilter help\" lists them\n", name)
-		return exitUsage
+		return unknown(name, io)
 	}
 	return c.run(ctx, args, io)
 }
@@ -147,13 +146,23 @@ func help(args []string, io stdio) int {
 		fmt.Fprint(io.out, overview())
 		return exitFine
 	}
-	c, ok := find(args[0])
-	if !ok {
-		fmt.Fprintf(io.err, "gatemilter: %q is no command; \"gatemilter help\" lists them\n", args[0])
-		return exitUsage
+	switch name := args[0]; name {
+	case "help", "version":
+		fmt.Fprint(io.out, overview())
+	default:
+		c, ok := find(name)
+		if !ok {
+			return unknown(name, io)
+		}
+		fmt.Fprint(io.out, c.usage())
 	}
-	fmt.Fprint(io.out, c.usage())
 	return exitFine
+}
+
+// unknown says that there is no such command.
+func unknown(name string, io stdio) int {
+	fmt.Fprintf(io.err, "gatemilter: %q is no command; \"gatemilter help\" lists them\n", name)
+	return exitUsage
 }
 
 func overview() string {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gatemilter/policy/auth/dnstest"
 )
 
 // TestMain lets the test binary be the program: as "gatemilter" in scripts, and
@@ -21,5 +23,23 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup: func(env *testscript.Env) error {
+			server, err := dnstest.Start(scriptZone)
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { server.Close() })
+			env.Setenv("DNS", server.Addr())
+			return nil
+		},
 	})
 }
+
+// scriptZone is what the name server at $DNS knows in scripts.
+const scriptZone = `
+friend.example         TXT "v=spf1 ip4:198.51.100.7 -all"
+_dmarc.friend.example  TXT "v=DMARC1; p=reject"
+broken.example         SERVFAIL
+_dmarc.broken.example  SERVFAIL
+. SOA ns.example. admin.example. 1 3600 600 86400 60
+`

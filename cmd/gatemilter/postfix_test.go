@@ -27,6 +27,11 @@ import (
 // domainsConfig has one gateway for each thing to be tested, each with a domain
 // of its own; free.example is behind none.
 const domainsConfig = `
+[authentication]
+spf   = no
+dkim  = no
+dmarc = off
+
 [inbound]
 internal_networks = 198.18.0.0/15
 allowlist = 203.0.113.77
@@ -128,10 +133,11 @@ func must[T any](v T, err error) T {
 
 // A process is a running gatemilter and what it logs.
 type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	mu   sync.Mutex
-	log  []entry
+	cmd    *exec.Cmd
+	stderr io.Closer
+	done   chan struct{}
+	mu     sync.Mutex
+	log    []entry
 }
 
 // An entry is a line of the log.
@@ -175,6 +181,7 @@ func startProcess(t *testing.T, config string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.stderr = stderr
 	go p.read(stderr)
 	t.Cleanup(func() {
 		p.stop(syscall.SIGTERM)
@@ -425,6 +432,10 @@ func TestPostfixInbound(t *testing.T) {
 		{name: "I23 expired", caller: caller{ip: "192.0.2.104"}.withTLS(s, expired), to: "user@certified.example", want: "250 550(5.7.1)", fate: "gone"},
 		{name: "I23 secret", caller: caller{ip: "192.0.2.105"}, to: "user@secret.example", fields: []string{"x-filter-KEY: 4711-secret"},
 			want: "250 250 250", fate: "delivered", header: map[string][]string{"X-Filter-Key": nil}, log: map[string]any{"gateway": "secretive"}},
+		{name: "I23 a secret that came another way is not delivered", caller: stranger, to: "user@free.example", fields: []string{"X-Filter-Key: 4711-secret"},
+			want: "250 250 250", fate: "delivered", header: map[string][]string{"X-Filter-Key": nil}},
+		{name: "I17 a forged field that can't be removed", caller: stranger, to: "user@free.example", fields: []string{"X-Gatemilter-" + strings.Repeat("a", 300) + ": x"},
+			want: "250 250 554(5.6.0)", fate: "gone"},
 		{name: "I23 no secret", caller: caller{ip: "192.0.2.105"}, to: "user@secret.example", want: "250 250 550(5.7.1)", fate: "gone"},
 		{name: "I24 a neighbour", caller: caller{ip: "192.0.2.3"}, to: "user@free.example", want: "250 250 250", fate: "delivered",
 			log: map[string]any{"reasons": []any{"not-from-gateway", "likely-missing-gateway", "source-external"}}},
@@ -453,6 +464,69 @@ func TestPostfixInbound(t *testing.T) {
 	for _, e := range s.daemon.entries() {
 		if strings.Contains(e.String(), "4711") {
 			t.Errorf("a secret is in the log: %s", e)
+		}
+	}
+}
+
+// I10: a recipient is what Postfix makes of it, however the client writes it.
+func TestPostfixOddRecipients(t *testing.T) {
+	s := newSite(t, domainsConfig, func(c *lab.Config) {
+		c.Main = "myorigin = example.com\nmydestination = mx.lab.test\nsmtpd_hard_error_limit = 1000\nsmtpd_error_sleep_time = 0\n"
+	})
+	client := s.connect(stranger)
+	s.ok(client.Mail("sender@outside.example"))
+	for _, to := range []string{
+		"<user@example.com>", "<USER@EXAMPLE.COM>", "<user@example.com.>", "<user%example.com>", "<example.com!user>", "<user%example.com@[127.0.0.1]>",
+		`<"user@example.com">`, `<user@"example.com">`, `<user@exam\ple.com>`, "<user@example.com(x@free.example)>", "<user@example.com (x@free.example)>",
+		"<user@(c)example.com>", "<user@example(c).com>", "<<user@example.com>>", "<user@ example.com>", "<user@example .com>", "<user@example.com >",
+		"<user@example.com\t>", "<user>", "<user%example.com@mx.lab.test>", `<"user@example.com"@mx.lab.test>`, "<example.com!user@mx.lab.test>",
+		"<@free.example:user@example.com>", "user@example.com", "<user@free.example@example.com>",
+	} {
+		r, err := client.Cmd("RCPT TO:" + to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.OK() {
+			t.Errorf("%s is accepted around the gateway: %v", to, r)
+		}
+	}
+	s.ok(client.Rcpt("user@free.example"))
+	_, end, err := client.Data(letter("odd"))
+	if err != nil || !end.OK() {
+		t.Fatalf("reply %v, error %v", end, err)
+	}
+	if m := s.delivered("user@example.com", "odd"); m != nil {
+		t.Error("delivered around the gateway")
+	}
+}
+
+// S8: observe mode refuses nothing, not even what is too large to be examined; nor
+// is exempt mail.
+func TestS8PostfixTooLarge(t *testing.T) {
+	s := newSite(t, domainsConfig, func(c *lab.Config) { c.Main = "message_size_limit = 0\nheader_size_limit = 200000\n" })
+	large := letter("large", slices.Repeat([]string{"X-Field: x"}, 20001)...)
+	if replies, _ := s.send(stranger, "user@free.example", large); replies != "250 250 552(5.3.4)" {
+		t.Errorf("enforce: %s", replies)
+	}
+	if replies, _ := s.send(caller{ip: stranger.ip, login: "alice"}, "user@free.example", large); replies != "250 250 250" {
+		t.Errorf("exempt: %s", replies)
+	}
+	s.writeConfig("mode = observe\n" + domainsConfig)
+	s.daemon.cmd.Process.Signal(syscall.SIGHUP)
+	s.daemon.wait(t, "reloaded", func(e entry) bool { return e["message"] == "configuration reloaded" })
+	if replies, _ := s.send(stranger, "user@free.example", large); replies != "250 250 250" {
+		t.Errorf("observe: %s", replies)
+	}
+}
+
+// When nobody reads the log any more, mail goes on.
+func TestPostfixLogGone(t *testing.T) {
+	s := newSite(t, domainsConfig, nil)
+	s.daemon.stderr.Close()
+	for n := range 3 {
+		subject := fmt.Sprint("log gone ", n)
+		if replies, _ := s.send(gateway.withTLS(s), "user@example.com", letter(subject, receivedOutside)); replies != "250 250 250" {
+			t.Errorf("message %d: %s", n, replies)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"regexp"
@@ -36,13 +37,14 @@ func TestReadmeTables(t *testing.T) {
 	text := string(must(os.ReadFile(readme)))
 	updated := fill(t, text, "rules", rulesTable())
 	updated = fill(t, updated, "settings", settingsTable())
+	updated = fill(t, updated, "hops", explainedHops(t, text))
 	if updated == text {
 		return
 	}
 	if os.Getenv("UPDATE_README") == "" {
 		t.Fatal("the tables of README.md are out of date: run UPDATE_README=1 go test ./cmd/gatemilter")
 	}
-	if err := os.WriteFile(readme, []byte(updated), 0o644); err != nil {
+	if err := os.WriteFile("README.md", []byte(updated), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -57,6 +59,28 @@ func fill(t *testing.T, text, mark, table string) string {
 		t.Fatalf("README.md has no marks %q and %q", begin, end)
 	}
 	return before + begin + table + end + after
+}
+
+// explainedHops runs the command that the README shows and cuts the hops out of what it
+// prints.
+func explainedHops(t *testing.T, text string) string {
+	t.Helper()
+	shown := regexp.MustCompile(`(?m)^    build/gatemilter (explain (?:.*\\\n)*.*)$`).FindStringSubmatch(text)
+	if shown == nil {
+		t.Fatal("README.md shows no explain command")
+	}
+	t.Chdir("../..")
+	var out, errs bytes.Buffer
+	args := strings.Fields(strings.ReplaceAll(shown[1], "\\\n", " "))
+	if status := run(t.Context(), args, stdio{nil, &out, &errs}); status != exitFine {
+		t.Fatalf("the README's command fails: %s", errs.String())
+	}
+	_, rest, _ := strings.Cut(out.String(), "Hops, newest first\n")
+	hops, _, ok := strings.Cut(rest, "\n\n")
+	if !ok {
+		t.Fatalf("there are no hops in\n%s", out.String())
+	}
+	return "```\n" + hops + "\n```\n"
 }
 
 func rulesTable() string {

@@ -22,6 +22,7 @@ func compare(s *policy.Settings, gateways []*gateway, inbound fields) {
 	compareInternal(s.InternalNetworks, gateways, listed, inbound)
 	compareAllowlist(s.Allowlist, listed, inbound)
 	compareGateways(gateways, listed)
+	compareRefusals(gateways)
 }
 
 // compareInternal refuses gateways in internal networks: their mail would be
@@ -92,8 +93,27 @@ func sharing(g *gateway, p netip.Prefix, listed networkSet[owners]) (*gateway, n
 
 // sameDomain says whether there is a domain that both gateways serve.
 func sameDomain(a, b *gateway) bool {
-	if len(a.Domains) == 0 || len(b.Domains) == 0 {
-		return len(a.Domains) == len(b.Domains)
+	return slices.ContainsFunc(a.served(), func(d string) bool { return slices.Contains(b.served(), d) })
+}
+
+// compareRefusals warns of domains that two gateways serve, of which only one has
+// reject_other: it decides for the other too.
+func compareRefusals(gateways []*gateway) {
+	lenient := make(map[string]*gateway)
+	for _, g := range gateways {
+		for _, domain := range g.served() {
+			if !g.RejectOther && lenient[domain] == nil {
+				lenient[domain] = g
+			}
+		}
 	}
-	return slices.ContainsFunc(a.Domains, func(d string) bool { return slices.Contains(b.Domains, d) })
+	for _, g := range gateways {
+		at := slices.IndexFunc(g.served(), func(domain string) bool { return lenient[domain] != nil })
+		if !g.RejectOther || at < 0 {
+			continue
+		}
+		other := lenient[g.served()[at]]
+		g.doubt("reject_other", "the gateway %s (%s:%d) serves %s too, without reject_other, but mail that comes from neither is refused for both: set it there too, or remove it here",
+			other.Name, other.sec.file, other.line("reject_other"), g.served()[at])
+	}
 }

@@ -10,8 +10,10 @@ import (
 // A Config is a configuration without errors. It is not changed any more once it has
 // been loaded.
 type Config struct {
-	Server Server
-	Log    Log
+	Server         Server
+	Log            Log
+	DNS            DNS
+	Authentication Authentication
 	// Settings are what the files say about mail, and Policy is made of them.
 	Settings policy.Settings
 	Policy   *policy.Policy
@@ -25,7 +27,7 @@ type Config struct {
 func (l *loader) config() (*Config, error) {
 	c := &Config{sections: l.withDefaults()}
 	var gateways []*gateway
-	var inbound fields
+	var auth, inbound fields
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		f := fields{&l.report, spec, sec}
@@ -35,12 +37,18 @@ func (l *loader) config() (*Config, error) {
 			c.Settings.Mode = f.mode()
 		case logSection:
 			c.Log = f.log()
+		case dnsSection:
+			c.DNS = f.dns()
+		case authSection:
+			c.Authentication = f.authentication()
+			c.Settings.DMARC = f.dmarc("dmarc", f)
+			auth = f
 		case inboundSection:
 			c.Settings.InternalNetworks = f.internalNetworks()
 			c.Settings.Allowlist = f.allowlist()
 			inbound = f
 		case gatewaySection:
-			gateways = append(gateways, f.gateway())
+			gateways = append(gateways, f.gateway(auth))
 		}
 	}
 	compare(&c.Settings, gateways, inbound)
@@ -60,7 +68,7 @@ func (l *loader) config() (*Config, error) {
 func (l *loader) withDefaults() []*section {
 	if len(l.sections) == 0 && l.failures == 0 {
 		// A file that was cut off must not switch all rules off.
-		l.fail(Problem{File: l.files[0], Line: 1, Text: "the file has no section: write at least [server]"})
+		l.fail(Problem{File: l.files[0], Text: "the file has no section: write at least [server]"})
 	}
 	var all []*section
 	for _, spec := range schema {

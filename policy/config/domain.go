@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,7 +20,7 @@ func (f fields) domains(key string) []string {
 	}
 	var domains []string
 	for _, item := range items {
-		domain, err := parseDomain(item)
+		domain, err := recipientDomain(item)
 		switch {
 		case item == allDomains:
 			f.problem(key, "* stands for the domains that no gateway names: write it alone, or remove it")
@@ -42,23 +41,39 @@ const (
 	maxDomain = 253
 )
 
-// parseDomain reads a domain name (RFC 1123, section 2.1) and returns it as
-// policy compares it. The error says what is wrong and what to write.
-func parseDomain(s string) (string, error) {
-	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return "", errors.New("it is an address; write the domain that stands behind the @ of the recipients")
-	}
+// recipientDomain is parseDomain for one of a list of recipient domains: it
+// knows what people write instead.
+func recipientDomain(s string) (string, error) {
 	switch {
-	case hasComment(s):
-		return "", errors.New("it has a blank in it; " + commentHint)
+	case hintFor(s, "") != "":
+	case isAddress(strings.Trim(s, "[]")):
+		return "", errors.New("it is an address; write the domain that stands behind the @ of the recipients")
 	case strings.ContainsAny(s, " \t"):
 		return "", errors.New("it has a blank in it; put commas between domains")
 	case strings.Contains(s, "@"):
 		return "", errors.New("it has an @ in it; write only what stands behind the @")
 	case strings.Contains(s, "*"):
 		return "", errors.New("it has a wildcard; write each domain in full, or * alone for all that no gateway names")
+	case strings.HasPrefix(s, "."):
+		if parent, err := parseDomain(s[1:]); err == nil {
+			return "", fmt.Errorf("it begins with a point; write %s; subdomains need names of their own", parent)
+		}
+	}
+	return parseDomain(s)
+}
+
+// parseDomain reads a domain name (RFC 1123, section 2.1) and returns it as
+// policy compares it. The error says what is wrong and what to write.
+func parseDomain(s string) (string, error) {
+	switch hint := hintFor(s, ""); {
+	case hint != "":
+		return "", errors.New("it is more than a name; " + hint)
+	case isAddress(strings.Trim(s, "[]")):
+		return "", errors.New("it is an address; write a name")
+	case strings.ContainsAny(s, " \t"):
+		return "", errors.New("it has a blank in it; write one name")
 	case strings.HasSuffix(s, "."):
-		return "", fmt.Errorf("it ends with a point; write %s", quote(strings.TrimRight(s, ".")))
+		return "", fmt.Errorf("it ends with a point; write %s", literally(strings.TrimRight(s, ".")))
 	}
 	domain := policy.CanonicalDomain(s)
 	if len(domain) > maxDomain {

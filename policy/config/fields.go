@@ -64,6 +64,12 @@ func (f fields) yes(key string) bool {
 	return value
 }
 
+// off says whether a boolean is no. A bad one has its problem where it is read.
+func (f fields) off(key string) bool {
+	value, ok := truth(f.text(key))
+	return ok && !value
+}
+
 func truth(s string) (value, ok bool) {
 	switch strings.ToLower(s) {
 	case "yes", "true", "on":
@@ -91,10 +97,17 @@ func (f fields) choice(key string) string {
 }
 
 func choiceHint(value string, values []string) string {
-	if best := similar(value, values); best != "" && !hasComment(value) {
-		return "; did you mean " + quote(best) + "?"
+	if hint := hintFor(value, ""); hint != "" {
+		return ": " + hint
 	}
-	return ": " + hintFor(value, "write one of these")
+	best := similar(value, values)
+	if best == "" {
+		best = within(value, values)
+	}
+	if best == "" {
+		return ": write one of these"
+	}
+	return "; did you mean " + quote(best) + "?"
 }
 
 // list reads values with commas between them.
@@ -126,10 +139,22 @@ func hasComment(value string) bool {
 		strings.Contains(value, "\t;") || strings.Contains(value, "\t#")
 }
 
+// unquote returns what stands in quotes, if a value does.
+func unquote(value string) (inner string, ok bool) {
+	if value == "" || value[0] != '"' && value[0] != '\'' {
+		return "", false
+	}
+	inner, behind, ok := strings.Cut(value[1:], value[:1])
+	return inner, ok && inner != "" && behind == ""
+}
+
 // hintFor is the advice for a value: normally what is given.
 func hintFor(value, normal string) string {
 	if hasComment(value) {
 		return commentHint
+	}
+	if inner, quoted := unquote(value); quoted {
+		return "write it without quotes, " + literally(inner)
 	}
 	return normal
 }

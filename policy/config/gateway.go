@@ -2,6 +2,8 @@ package config
 
 import (
 	"net/netip"
+	"regexp"
+	"strings"
 
 	"gatemilter/policy"
 )
@@ -12,7 +14,16 @@ type gateway struct {
 	fields
 }
 
-func (f fields) gateway() *gateway {
+// served returns the domains as they are written: never none.
+func (g *gateway) served() []string {
+	if len(g.Domains) == 0 {
+		return []string{allDomains}
+	}
+	return g.Domains
+}
+
+// gateway reads a gateway; auth is the section [authentication].
+func (f fields) gateway(auth fields) *gateway {
 	g := &gateway{fields: f, Gateway: policy.Gateway{
 		Name:               f.sec.name,
 		Addresses:          f.gatewayAddresses("addresses"),
@@ -26,6 +37,7 @@ func (f fields) gateway() *gateway {
 		SpamHeader:         f.expression("spam_header"),
 		SpamScore:          f.score("spam_score"),
 		SpamAction:         f.spamAction("spam_action"),
+		DMARC:              f.gatewayDMARC("dmarc", auth),
 	}}
 	f.checkNeeds()
 	g.checkScoring()
@@ -79,12 +91,25 @@ func (f fields) minTLS() policy.TLSVersion {
 // name (RFC 1035, section 2.3.4).
 const maxCertificateName = 255
 
+// subjectName finds the common name in a whole subject, as openssl and log files
+// write it.
+var subjectName = regexp.MustCompile(`(?i)^(?:.*[/,+])?\s*CN\s*=\s*([^/,+]+)`)
+
 func (f fields) certificate(key string) string {
 	name := f.text(key)
-	if len(name) > maxCertificateName {
+	subject := subjectName.FindStringSubmatch(name)
+	switch hint := hintFor(name, ""); {
+	case len(name) > maxCertificateName:
 		f.problem(key, "%s has %d octets: at most %d are allowed", quote(name), len(name), maxCertificateName)
+	case hint != "":
+		f.problem(key, "%s is no common name: %s", quote(name), hint)
+	case subject != nil:
+		f.problem(key, "%s is a whole subject: write the common name alone, %s", quote(name), literally(strings.TrimSpace(subject[1])))
+	case strings.HasPrefix(name, "/"):
+		f.problem(key, "%s is no common name: write the name alone, as in relay.example.net", quote(name))
+	case strings.Contains(name, "*"):
+		f.doubt(key, "wildcards are not understood: only a certificate with the very name %s would match, so write the name that the gateway's certificate bears", quote(name))
 	}
-	f.doubtCharacters(key)
 	return name
 }
 
@@ -102,6 +127,8 @@ func (f fields) score(key string) *float64 {
 	score, err := policy.ParseScore(f.text(key))
 	if err != nil {
 		f.problem(key, "%s: %s", err, hintFor(f.text(key), "write digits with at most one point or comma"))
+	} else if score < 0 {
+		f.doubt(key, "%s is below 0: a message with a score of 0 would be spam", quote(f.text(key)))
 	}
 	return &score
 }
@@ -112,5 +139,7 @@ func (g *gateway) checkScoring() {
 	}
 	if err := g.SpamHeader.CheckScoring(); err != nil {
 		g.problem("spam_header", "%s (spam_score, line %d, needs one group)", err, g.line("spam_score"))
+	} else if !catchesNumber(g.SpamHeader.String()) {
+		g.problem("spam_header", "the group of %s can't catch a number, which spam_score (line %d) needs: put the number into it, as in (\\d+\\.?\\d*), or remove spam_score", quote(g.SpamHeader.String()), g.line("spam_score"))
 	}
 }

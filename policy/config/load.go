@@ -25,7 +25,7 @@ func Load(path string) (*Config, error) {
 	l := &loader{}
 	data, err := readFile(path)
 	if err != nil {
-		return nil, Errors{{File: path, Line: 1, Text: err.Error()}}
+		return nil, Errors{{File: path, Text: err.Error()}}
 	}
 	l.add(path, data)
 	l.checkSecrecy(path)
@@ -60,7 +60,7 @@ type loader struct {
 func (l *loader) add(name string, data []byte) {
 	l.files = append(l.files, name)
 	if len(data) > maxFileSize {
-		l.fail(Problem{File: name, Line: 1, Text: tooLarge})
+		l.fail(Problem{File: name, Text: tooLarge})
 		return
 	}
 	before := l.failures
@@ -71,7 +71,7 @@ func (l *loader) add(name string, data []byte) {
 		return
 	}
 	if err := crossCheck(data, sections); err != nil {
-		l.fail(Problem{File: name, Line: 1, Text: fmt.Sprintf("internal error: %v; the file is refused, because it could mean two things", err)})
+		l.fail(Problem{File: name, Text: fmt.Sprintf("internal error: %v; the file is refused, because it could mean two things", err)})
 	}
 }
 
@@ -125,7 +125,7 @@ func (l *loader) addMatches(main string, set setting) {
 		}
 		data, err := readFile(path)
 		if err != nil {
-			fail(err)
+			fail(fmt.Errorf("%s %w", quote(path), err))
 			continue
 		}
 		l.add(path, data)
@@ -139,6 +139,9 @@ func (l *loader) addMatches(main string, set setting) {
 // matches returns the paths that a pattern means, in the order of their names. A
 // relative pattern starts from dir. Wildcards mean no hidden files, as in a shell.
 func matches(dir, pattern string) ([]string, error) {
+	if _, quoted := unquote(pattern); quoted || strings.ContainsAny(pattern, ", \t") {
+		return nil, fmt.Errorf("%s is not one path or pattern: %s", quote(pattern), hintFor(pattern, "put the files into one directory and write DIRECTORY/*.conf"))
+	}
 	path := pattern
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
@@ -180,7 +183,7 @@ func sameFile(a, b string) bool {
 }
 
 // readFile reads a regular file of at most maxFileSize octets. Of a larger one, it
-// returns one octet more.
+// returns one octet more. The error does not name the path.
 func readFile(path string) ([]byte, error) {
 	// A pipe would make Open wait for its other end.
 	info, err := os.Stat(path)
@@ -188,22 +191,26 @@ func readFile(path string) ([]byte, error) {
 		err = errors.New("it is no regular file")
 	}
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadable(err)
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadable(err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadable(err)
 	}
 	return data, nil
 }
 
-func unreadable(path string, err error) error {
-	return fmt.Errorf("%s can't be read: %w; check the path, and that gatemilter's user may read it", quote(path), cause(err))
+func unreadable(err error) error {
+	hint := "check the path"
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "let gatemilter's user read it, and enter the directories above it"
+	}
+	return fmt.Errorf("can't be read: %w; %s", cause(err), hint)
 }
 
 // cause is an error of the operating system without the path, which the problem

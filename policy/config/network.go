@@ -78,8 +78,8 @@ func parseNetwork(s string) (netip.Prefix, error) {
 func networkHint(s string) string {
 	address, _, hasBits := strings.Cut(s, "/")
 	switch {
-	case hasComment(s):
-		return commentHint
+	case hintFor(s, "") != "":
+		return hintFor(s, "")
 	case strings.ContainsAny(s, " \t"):
 		return "put commas between the addresses"
 	case bracketed(s) != "":
@@ -96,8 +96,6 @@ func networkHint(s string) string {
 		return "write four numbers up to 255, as in 192.0.2.1 or 192.0.2.0/24"
 	case strings.Trim(s, "0123456789abcdefABCDEF.:/*") == "":
 		return "write it in full, as in 192.0.2.1, 192.0.2.0/24, 2001:db8::1 or 2001:db8::/48"
-	case strings.Trim(s, "\"'") != s:
-		return "write it without quotes"
 	}
 	return "write the addresses of a host, not its name, as in 192.0.2.1 or 2001:db8::/48"
 }

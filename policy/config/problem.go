@@ -13,7 +13,7 @@ import (
 type Problem struct {
 	File string
 	// Line counts from 1. Where something is missing, it is the line of the
-	// section that lacks it.
+	// section that lacks it; where the problem is the file as a whole, it is 0.
 	Line int
 	// Section is what stands between the brackets, and Key the key, where the
 	// problem belongs to one; both may be "".
@@ -24,18 +24,30 @@ type Problem struct {
 }
 
 // String writes a problem as "file:line: [section] key: text".
-func (p Problem) String() string {
-	where := ""
+func (p Problem) String() string { return p.place() + ": " + p.finding() }
+
+// Warning writes a problem as "file:line: warning: [section] key: text".
+func (p Problem) Warning() string { return p.place() + ": warning: " + p.finding() }
+
+func (p Problem) place() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return p.File + ":" + strconv.Itoa(p.Line)
+}
+
+func (p Problem) finding() string {
+	var words []string
 	if p.Section != "" {
-		where = " [" + p.Section + "]"
+		words = append(words, "["+p.Section+"]")
 	}
 	if p.Key != "" {
-		where += " " + p.Key
+		words = append(words, p.Key)
 	}
-	if where != "" {
-		where += ":"
+	if len(words) == 0 {
+		return p.Text
 	}
-	return fmt.Sprintf("%s:%d:%s %s", p.File, p.Line, where, p.Text)
+	return strings.Join(words, " ") + ": " + p.Text
 }
 
 // Errors are all the problems for which a configuration was refused, in the
@@ -102,9 +114,20 @@ func quote(s string) string {
 	if len(s) > maxShown {
 		return quote(strings.ToValidUTF8(s[:maxShown], "")) + "…"
 	}
-	unprintable := func(r rune) bool { return !strconv.IsPrint(r) }
-	if strings.ContainsAny(s, `\"`) && !strings.ContainsRune(s, '`') && !strings.ContainsFunc(s, unprintable) {
+	if strings.ContainsAny(s, `\"`) && !strings.ContainsRune(s, '`') && isPlain(s) {
 		return "`" + s + "`"
 	}
 	return strconv.Quote(s)
+}
+
+// literally shows what to write: as quote, but without quotes where it can.
+func literally(s string) string {
+	if len(s) > maxShown || !isPlain(s) {
+		return quote(s)
+	}
+	return s
+}
+
+func isPlain(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) })
 }

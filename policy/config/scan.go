@@ -72,6 +72,8 @@ type scanner struct {
 	file     string
 	line     int
 	sections []*section
+	// open is the line of the last value that ends as if it went on.
+	open int
 }
 
 // scan reads the lines of a file, without asking what the sections and keys
@@ -170,13 +172,16 @@ func (s *scanner) readSetting(line string) {
 	key, value, found := strings.Cut(line, "=")
 	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 	switch {
+	case (!found || !isKey(key)) && s.open > 0 && s.open == s.line-1:
+		s.goOn(line)
 	case !found || !isKey(key):
 		// The text may be the second half of a secret: it is not shown.
 		s.problem("the line is no [section], no \"key = value\" and no comment%s", settingHint(line))
 	case len(s.sections) == 0:
 		s.problem("%s stands before any section: put it after a line such as [%s]", quote(key), cmp.Or(home(key), schema[0].Name))
 	case strings.HasPrefix(value, "`"), strings.HasPrefix(value, `"""`):
-		s.add(key, value)
+		// What is in the quotes is checked too.
+		s.add(key, cmp.Or(strings.Trim(value, "`\""), value))
 		s.problem("the value of %s starts with a quoting character (` or \"\"\"): values are written as they are, without quotes", key)
 	default:
 		s.add(key, value)
@@ -186,6 +191,26 @@ func (s *scanner) readSetting(line string) {
 func (s *scanner) add(key, value string) {
 	last := s.sections[len(s.sections)-1]
 	last.settings = append(last.settings, setting{key, value, s.line})
+	s.markOpen(value)
+}
+
+// markOpen notes whether a value ends as if it went on in the next line.
+func (s *scanner) markOpen(value string) {
+	if strings.HasSuffix(value, ",") || strings.HasSuffix(value, `\`) {
+		s.open = s.line
+	}
+}
+
+// goOn refuses the second line of a value, and takes it into the value nevertheless:
+// the file has one error then, and what else is wrong with the value is found too.
+func (s *scanner) goOn(line string) {
+	settings := s.sections[len(s.sections)-1].settings
+	last := &settings[len(settings)-1]
+	if last.line == s.line-1 {
+		s.problem("the value of %s can't go on in the next line: write all of it in line %d", last.key, last.line)
+	}
+	last.value = strings.TrimSpace(strings.TrimSuffix(last.value, `\`) + " " + line)
+	s.markOpen(line)
 }
 
 // isKey says whether s is written like a key: a letter, then letters, digits, _

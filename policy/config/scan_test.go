@@ -2,10 +2,12 @@ package config
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -26,6 +28,25 @@ func TestLinesThatReadersTakeDifferently(t *testing.T) {
 		}
 		if err := crossCheck([]byte("[s]\n"+line+"\n"), sections); err == nil {
 			t.Errorf("%q: the two readers agree on %+v", line, sections)
+		}
+	}
+}
+
+// Values are what is written, whatever other readers of INI files would make of it.
+func TestRawValues(t *testing.T) {
+	for _, value := range []string{
+		`a # b`, `a#b`, `a;b`, `a ; b`, `"a;b"`, `a\`, `\`, `a\;b`, `a = b`, `=`, `==`, `a: b`,
+		`"quoted"`, `'quoted'`, `"a" and "b"`, `"`, `""`, `a"""b"""`, "a`b`", `%(k)s`, `%(l)s`,
+		`%%`, `%`, `$HOME`, `${HOME}`, `[server]`, `]`, `#a`, `;a`, `2001:db8::1`, `bücher`, "a\tb", `-`, `a,`,
+	} {
+		text := []byte("[s]\nk =\t " + value + " \t\nl = 1\n")
+		var r report
+		sections := scan(&r, "x", text)
+		want := []*section{{file: "x", line: 1, header: "s", kind: "s", settings: []setting{{"k", value, 2}, {"l", "1", 3}}}}
+		if r.failures > 0 || !reflect.DeepEqual(sections, want) {
+			t.Errorf("%q reads as %+v, with %v", value, sections[0], r.errors)
+		} else if err := crossCheck(text, sections); err != nil {
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }
@@ -68,15 +89,58 @@ func TestCrossCheck(t *testing.T) {
 	}
 }
 
+// The advice fits the reason. (Root reads files of any mode, so the error is made here.)
+func TestUnreadableHint(t *testing.T) {
+	for reason, want := range map[syscall.Errno]string{
+		syscall.EACCES: "can't be read: permission denied; let gatemilter's user read it, and enter the directories above it",
+		syscall.ENOENT: "can't be read: no such file or directory; check the path",
+	} {
+		if got := unreadable(&fs.PathError{Op: "open", Path: "x", Err: reason}).Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestSimilar(t *testing.T) {
 	candidates := []string{"addresses", "domains", "min_tls", "yes", "no", "tag"}
 	for word, want := range map[string]string{
 		"adresses": "addresses", "addressse": "addresses", "addreses": "addresses", "ADDRESSES": "addresses", "adrreses": "addresses", "adreses_": "",
 		"min-tls": "min_tls", "mintls": "min_tls", "domain": "domains", "yess": "yes", "y": "", "n": "", "tga": "tag", "gat": "", "": "",
+		"min_tsl": "min_tls", "domaijn": "domains", "min_tls1.2": "",
 		strings.Repeat("domains", 20): "",
 	} {
 		if got := similar(word, candidates); got != want {
 			t.Errorf("similar(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+// Another number is no typing error; a word around the right one is.
+func TestVersionsAndLevels(t *testing.T) {
+	versions := []string{"1.0", "1.1", "1.2", "1.3"}
+	levels := []string{"debug", "info", "warn", "error"}
+	for _, test := range []struct {
+		word   string
+		values []string
+		want   string
+	}{
+		{"TLSv1.2", versions, `; did you mean "1.2"?`},
+		{"tls1.3", versions, `; did you mean "1.3"?`},
+		{"1.2+", versions, `; did you mean "1.2"?`},
+		{"1.4", versions, ": write one of these"},
+		{"2.0", versions, ": write one of these"},
+		{"SSLv3", versions, ": write one of these"},
+		{"1.2, 1.3", versions, ": write one of these"},
+		{`"1.2"`, versions, ": write it without quotes, 1.2"},
+		{"1.2 ; all do", versions, ": comments need a line of their own"},
+		{"warning", levels, `; did you mean "warn"?`},
+		{"WARN", levels, `; did you mean "warn"?`},
+		{"information", levels, `; did you mean "info"?`},
+		{"err", levels, `; did you mean "error"?`},
+		{"trace", levels, ": write one of these"},
+	} {
+		if got := choiceHint(test.word, test.values); got != test.want {
+			t.Errorf("%q: %q, want %q", test.word, got, test.want)
 		}
 	}
 }
@@ -87,7 +151,7 @@ func TestDistance(t *testing.T) {
 		want int
 	}{
 		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "acb", 1}, {"abc", "xabc", 1},
-		{"recipeint", "recipient", 1}, {"ca", "abc", 3}, {"kitten", "sitting", 3},
+		{"recipeint", "recipient", 1}, {"ca", "abc", 3}, {"kitten", "sitting", 3}, {"1.4", "1.2", 2}, {"a4", "ab", 1},
 	} {
 		if got := distance(test.a, test.b); got != test.want {
 			t.Errorf("distance(%q, %q) = %d, want %d", test.a, test.b, got, test.want)
@@ -132,7 +196,7 @@ func FuzzParse(f *testing.F) {
 // they are in order.
 func checkProblems(t *testing.T, problems []Problem, data []byte) {
 	t.Helper()
-	line, last := 1, strings.Count(string(data), "\n")+1
+	line, last := 0, strings.Count(string(data), "\n")+1
 	for _, p := range problems {
 		if p.File != "fuzz.conf" || p.Line < line || p.Line > last || p.Text == "" || strings.ContainsAny(p.String(), "\n\r\x00\x1b") {
 			t.Fatalf("bad problem %#v", p)
@@ -143,7 +207,9 @@ func checkProblems(t *testing.T, problems []Problem, data []byte) {
 
 func checkRoundTrip(t *testing.T, c *Config) {
 	t.Helper()
-	again, err := Parse("fuzz.conf", []byte(c.String()))
+	// What stands for a secret is none.
+	text := strings.ReplaceAll(c.String(), "\nrequire_header = "+secretMask+"\n", "\nrequire_header = ^X-Key: 4711$\n")
+	again, err := Parse("fuzz.conf", []byte(text))
 	if err != nil {
 		t.Fatalf("%v\nin\n%s", err, c)
 	}

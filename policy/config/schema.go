@@ -37,6 +37,8 @@ type KeySpec struct {
 const (
 	serverSection  = "server"
 	logSection     = "log"
+	dnsSection     = "dns"
+	authSection    = "authentication"
 	inboundSection = "inbound"
 	gatewaySection = "inbound-gateway"
 )
@@ -52,6 +54,8 @@ const (
 	kindDomains  = "domains"
 )
 
+var dmarcModes = []string{"off", "report", "enforce"}
+
 var yesNo = []string{"yes", "no"}
 
 // schema is all that can be configured, in the order of the manual.
@@ -61,19 +65,39 @@ var schema = []SectionSpec{
 			Meaning: "Where to listen for the mail server: unix:PATH or inet:ADDRESS:PORT, several with commas.",
 			Example: "unix:/var/spool/postfix/gatemilter/milter.sock, inet:127.0.0.1:9624"},
 		{Name: "socket_group", Kind: "group",
-			Meaning: "Group of the unix sockets; without it, that of the process.", Example: "postfix"},
+			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
 			Meaning: "Permissions of the unix sockets.", Example: "0660"},
 		{Name: "mode", Kind: "choice", Values: []string{"enforce", "observe"}, Default: "enforce",
 			Meaning: "Whether verdicts take effect, or are only made and logged.", Example: "observe"},
+		{Name: "authserv_id", Kind: "host name",
+			Meaning: "The name under which results are reported in Authentication-Results; without it, the name of this host.", Example: "mx.example.com"},
 		{Name: includeKey, Kind: "file pattern",
-			Meaning: "Further files to read; * and ? may stand in the file name.", Example: "/etc/gatemilter/conf.d/*.conf"},
+			Meaning: "Further files to read: one path or pattern, with * and ? in the file name; a relative one starts at the directory of this file.", Example: "/etc/gatemilter/conf.d/*.conf"},
 	}},
 	{Name: logSection, Meaning: "What is logged, and how.", Keys: []KeySpec{
 		{Name: "format", Kind: "choice", Values: []string{"console", "json"}, Default: "console",
 			Meaning: "Lines for people, or for programs.", Example: "json"},
 		{Name: "level", Kind: "choice", Values: []string{"debug", "info", "warn", "error"}, Default: "info",
 			Meaning: "The least severity that is logged.", Example: "warn"},
+	}},
+	{Name: dnsSection, Meaning: "How SPF, DKIM and DMARC ask the DNS.", Keys: []KeySpec{
+		{Name: "servers", Kind: "addresses",
+			Meaning: "Recursive name servers, ADDRESS:PORT, at most 8; without any, those of /etc/resolv.conf.", Example: "127.0.0.1:53, [::1]:53"},
+		{Name: "timeout", Kind: "duration", Default: "5s",
+			Meaning: "How long one server has for one answer, 100ms to 10s.", Example: "2s"},
+	}},
+	{Name: authSection, Meaning: "What is authenticated, with the true source.", Keys: []KeySpec{
+		{Name: "spf", Kind: kindBool, Values: yesNo, Default: "yes",
+			Meaning: "Check the envelope sender's SPF policy.", Example: "no"},
+		{Name: "dkim", Kind: kindBool, Values: yesNo, Default: "yes",
+			Meaning: "Verify DKIM signatures.", Example: "no"},
+		{Name: "dkim_signatures", Kind: "number", Default: "5",
+			Meaning: "How many signatures of one message are verified, 1 to 10.", Example: "3"},
+		{Name: "dmarc", Kind: "choice", Values: dmarcModes, Default: "report",
+			Meaning: "Whether DMARC is left out, reported, or also acted on: refused, or treated as spam, as the author's domain asks.", Example: "enforce"},
+		{Name: "received_spf", Kind: kindBool, Values: yesNo, Default: "no",
+			Meaning: "Add a Received-SPF field too.", Example: "yes"},
 	}},
 	{Name: inboundSection, Meaning: "What holds for all incoming mail.", Keys: []KeySpec{
 		{Name: "internal_networks", Kind: kindNetworks,
@@ -86,7 +110,7 @@ var schema = []SectionSpec{
 			Meaning: "Every public address from which the gateway's hosts send, and each one that mail passes before.",
 			Example: "192.0.2.2, 192.0.2.55, 2001:db8:5::/48"},
 		{Name: "domains", Kind: kindDomains, Default: "*",
-			Meaning: "The recipient domains behind this gateway; * is all that no other gateway names.", Example: "example.com, example.org"},
+			Meaning: "The recipient domains behind this gateway, by their exact names: subdomains are not included; * is all that no other gateway names.", Example: "example.com, example.org"},
 		{Name: "detect_external_ip", Kind: kindBool, Values: yesNo, Default: "yes",
 			Meaning: "Search the Received fields for the first public address that is no gateway; otherwise take the hop before the gateway.", Example: "no"},
 		{Name: "unrecognized_hop", Kind: "choice", Values: []string{"continue", "stop"}, Default: "continue",
@@ -98,15 +122,17 @@ var schema = []SectionSpec{
 		{Name: "min_tls", Kind: "choice", Values: []string{"1.0", "1.1", "1.2", "1.3"}, Needs: "require_tls",
 			Meaning: "The least TLS version of the gateway.", Example: "1.2"},
 		{Name: "tls_certificate", Kind: "certificate name",
-			Meaning: "The name that the gateway's verified client certificate must bear.", Example: "relay.example.net"},
+			Meaning: "The common name that the gateway's verified client certificate must bear, in full.", Example: "relay.example.net"},
 		{Name: "require_header", Kind: "expression", Secret: true,
 			Meaning: "A header field with a shared secret that only our gateway account adds; it is removed before delivery.", Example: `^X-Gateway-Key: 2f1c9a77e0$`},
 		{Name: "spam_header", Kind: "expression",
 			Meaning: "The header field by which the gateway tags spam.", Example: `^X-(?:spam|phishy): (0\.\d*|1\.0*)$`},
 		{Name: "spam_score", Kind: "number", Needs: "spam_header",
-			Meaning: "Spam from this score on, which the one capture group of spam_header catches.", Example: "0.50"},
+			Meaning: "Spam from this score on, which the one capture group of spam_header catches; 0,5 is read as 0.5.", Example: "0.50"},
 		{Name: "spam_action", Kind: "choice", Values: []string{"tag", "quarantine", "reject", "discard"}, Default: "tag", Needs: "spam_header",
 			Meaning: "What happens to spam.", Example: "quarantine"},
+		{Name: "dmarc", Kind: "choice", Values: dmarcModes,
+			Meaning: "As in [authentication], for this gateway's mail: report suits one that changes messages and so breaks signatures.", Example: "report"},
 	}},
 }
 

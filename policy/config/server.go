@@ -18,9 +18,11 @@ type Server struct {
 	// Milter holds at least one address, none twice.
 	Milter []Listener
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
-	// that of the process. SocketMode holds their permissions, at most 0775.
+	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
 	SocketMode  fs.FileMode
+	// AuthservID is a host name, or "" for that of this host.
+	AuthservID string
 }
 
 // A Listener is an address as [net.Listen] takes it.
@@ -48,7 +50,12 @@ type Log struct {
 }
 
 func (f fields) server() Server {
-	return Server{Milter: f.listeners("milter"), SocketGroup: f.group("socket_group"), SocketMode: f.socketMode("socket_mode")}
+	return Server{
+		Milter:      f.listeners("milter"),
+		SocketGroup: f.group("socket_group"),
+		SocketMode:  f.socketMode("socket_mode"),
+		AuthservID:  f.authservID("authserv_id"),
+	}
 }
 
 func (f fields) mode() policy.Mode {
@@ -99,12 +106,22 @@ func parseListener(s string) (Listener, error) {
 		return parseUnix(address)
 	case "inet":
 		return parseInet(address)
-	case "local":
-		return Listener{}, fmt.Errorf("%s is no listener: write unix:PATH instead of local:PATH", quote(s))
-	case "inet6":
-		return Listener{}, fmt.Errorf("%s is no listener: write inet:[ADDRESS]:PORT for IPv6 too", quote(s))
 	}
-	return Listener{}, fmt.Errorf("%s is no listener: write unix:PATH or inet:ADDRESS:PORT", quote(s))
+	return Listener{}, fmt.Errorf("%s is no listener: %s", quote(s), listenerHint(s))
+}
+
+// listenerHint writes what somebody may have meant in our way.
+func listenerHint(s string) string {
+	meant := "inet:" + s
+	if path := strings.TrimPrefix(s, "local:"); strings.HasPrefix(path, "/") {
+		meant = "unix:" + path
+	} else if address, ok := strings.CutPrefix(s, "inet6:"); ok {
+		meant = "inet:" + address
+	}
+	if l, err := parseListener(meant); err == nil {
+		return "write " + literally(l.String())
+	}
+	return hintFor(s, "write unix:PATH or inet:ADDRESS:PORT")
 }
 
 func parseUnix(path string) (Listener, error) {
@@ -123,15 +140,15 @@ func parseUnix(path string) (Listener, error) {
 
 func parseInet(s string) (Listener, error) {
 	if port, host, ok := strings.Cut(s, "@"); ok {
-		return Listener{}, fmt.Errorf("%s has the port first: write %s", quote(s), quote("inet:"+net.JoinHostPort(strings.Trim(host, "[]"), port)))
+		return Listener{}, fmt.Errorf("%s has the port first: %s", quote(s), inetHint(host, port))
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return Listener{}, fmt.Errorf("%s is not ADDRESS:PORT: write 127.0.0.1:9624 or [::1]:9624", quote(s))
+		return Listener{}, fmt.Errorf("%s is not ADDRESS:PORT: %s", quote(s), inetHint("", s))
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return Listener{}, fmt.Errorf("%s has no IP address before the port: write an address such as 127.0.0.1 or [::1], not a name", quote(s))
+		return Listener{}, fmt.Errorf("%s has no IP address before the port: %s", quote(s), inetHint(host, port))
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
@@ -140,12 +157,24 @@ func parseInet(s string) (Listener, error) {
 	return Listener{"tcp", netip.AddrPortFrom(ip.Unmap(), uint16(number)).String()}, nil
 }
 
+// inetHint puts together what somebody may have meant. No host means this one.
+func inetHint(host, port string) string {
+	if host == "" || strings.EqualFold(host, "localhost") {
+		host = "127.0.0.1"
+	}
+	at, err := netip.ParseAddrPort(net.JoinHostPort(strings.Trim(host, "[]"), port))
+	if err != nil {
+		return "write an IP address and a port, as in inet:127.0.0.1:9624 or inet:[::1]:9624"
+	}
+	return "write " + Listener{"tcp", at.String()}.String()
+}
+
 // group reads the name or number of a group; whether there is such a group is
 // known only where the daemon runs.
 func (f fields) group(key string) string {
 	name := f.text(key)
 	if name != "" && (!isName(name) || name[0] == '-') {
-		f.problem(key, "%s is no name of a group: write one group, as in /etc/group", quote(name))
+		f.problem(key, "%s is no name of a group: %s", quote(name), hintFor(name, "write one group, as in /etc/group"))
 	}
 	return name
 }
@@ -156,7 +185,7 @@ func (f fields) socketMode(key string) fs.FileMode {
 	mode := fs.FileMode(bits)
 	switch {
 	case err != nil || len(text) < 3:
-		f.problem(key, "%s is no octal mode: write three octal digits after a 0, as in 0660", quote(text))
+		f.problem(key, "%s is no octal mode: %s", quote(text), hintFor(text, "write three octal digits after a 0, as in 0660"))
 	case bits > 0o777:
 		f.problem(key, "%s has more than permissions in it: write at most 0770", quote(text))
 	case mode&0o002 != 0:

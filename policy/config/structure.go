@@ -20,7 +20,7 @@ func (l *loader) checkStructure(sections []*section) {
 			continue
 		}
 		l.checkName(spec, sec)
-		l.checkSections(sec)
+		l.checkSections(spec, sec)
 		f := fields{&l.report, spec, sec}
 		f.checkKeys()
 		f.checkRequired()
@@ -54,7 +54,7 @@ func (l *loader) checkName(spec SectionSpec, sec *section) {
 }
 
 // checkSections finds sections that are given twice, in one file or in two.
-func (l *loader) checkSections(sec *section) {
+func (l *loader) checkSections(spec SectionSpec, sec *section) {
 	if l.seen == nil {
 		l.seen = make(map[string]*section)
 	}
@@ -64,8 +64,11 @@ func (l *loader) checkSections(sec *section) {
 		l.seen[id] = sec
 		return
 	}
-	l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(),
-		Text: fmt.Sprintf("the section is given twice, first at %s:%d: write all its settings there, or choose another name", first.file, first.line)})
+	text := fmt.Sprintf("the section is given twice, first at %s:%d: write all its settings there", first.file, first.line)
+	if spec.Named {
+		text += ", or choose another name"
+	}
+	l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(), Text: text})
 }
 
 func (f fields) checkKeys() {

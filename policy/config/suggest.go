@@ -22,6 +22,22 @@ func similar(word string, candidates []string) string {
 	return best
 }
 
+// within returns the candidate that word holds as a part, as "warning" holds
+// warn, or "" if none or several are in it.
+func within(word string, candidates []string) string {
+	found := ""
+	for _, c := range candidates {
+		if !strings.Contains(fold(word), fold(c)) {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = c
+	}
+	return found
+}
+
 func fold(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 
 // distance counts the insertions, deletions, substitutions and swaps of
@@ -36,8 +52,12 @@ func distance(a, b string) int {
 		row[0] = i + 1
 		for j := range len(b) {
 			cost := 1
-			if a[i] == b[j] {
+			switch {
+			case a[i] == b[j]:
 				cost = 0
+			case isDigit(a[i]) && isDigit(b[j]):
+				// Another number is meant, not mistyped.
+				cost = 2
 			}
 			row[j+1] = min(last[j]+cost, last[j+1]+1, row[j]+1)
 			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
@@ -48,3 +68,5 @@ func distance(a, b string) int {
 	}
 	return last[len(b)]
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"gatemilter/milter"
-	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
 
@@ -33,20 +32,42 @@ const stopLimit = 60 * time.Second
 type daemon struct {
 	path    string
 	log     *eventLog
-	current atomic.Pointer[config.Config]
+	current atomic.Pointer[generation]
+}
+
+// A generation is a configuration and what was made of it.
+type generation struct {
+	config *config.Config
+	rules  milter.Rules
+}
+
+// read makes a generation of the files.
+func read(path string) (*generation, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := NewRules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &generation{cfg, rules}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
 // SIGINT comes. The log goes to stderr. The error says why it could not start or had
 // to end.
 func Run(ctx context.Context, path string, stderr io.Writer) error {
-	cfg, err := config.Load(path)
+	g, err := read(path)
 	if err != nil {
 		return fmt.Errorf("configuration refused:\n%w", err)
 	}
+	cfg := g.config
 	d := &daemon{path: path, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
-	d.current.Store(cfg)
+	d.current.Store(g)
+	// When the reader of the log goes away, that is no reason to go away too.
+	signal.Ignore(syscall.SIGPIPE)
 	// Signals are caught before anybody can know that we run.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -58,13 +79,13 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sessions := &milter.Sessions{Policy: d.policy, Report: d.log.message}
+	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
 	server := &milter.Server{NewSession: sessions.New, Report: d.log.trouble}
 	d.log.started(cfg, listeners)
 	return d.serve(ctx, server, listeners, hangup)
 }
 
-func (d *daemon) policy() *policy.Policy { return d.current.Load().Policy }
+func (d *daemon) rules() milter.Rules { return d.current.Load().rules }
 
 // serve runs the server on all listeners until the first of them fails or ctx ends.
 func (d *daemon) serve(ctx context.Context, server *milter.Server, listeners []net.Listener, hangup <-chan os.Signal) error {
@@ -89,17 +110,28 @@ func (d *daemon) serve(ctx context.Context, server *milter.Server, listeners []n
 	if err != nil {
 		err = fmt.Errorf("messages in progress were cut off after %s: %w", stopLimit, err)
 	}
+	d.log.stopped()
 	return errors.Join(cause, err)
 }
 
 // reload reads the configuration again. All that can fail happens before anything
 // changes.
 func (d *daemon) reload() {
-	next, err := config.Load(d.path)
+	next, err := read(d.path)
 	if err != nil {
 		d.log.reloadRefused(err)
 		return
 	}
 	before := d.current.Swap(next)
-	d.log.reloaded(next, !reflect.DeepEqual(before.Server, next.Server) || before.Log != next.Log)
+	d.log.reloaded(next.config, needsRestart(before.config, next.config))
+}
+
+// needsRestart says whether anything differs that takes effect only at the next start.
+func needsRestart(a, b *config.Config) bool {
+	sockets := func(c *config.Config) config.Server {
+		s := c.Server
+		s.AuthservID = ""
+		return s
+	}
+	return a.Log != b.Log || !reflect.DeepEqual(sockets(a), sockets(b))
 }

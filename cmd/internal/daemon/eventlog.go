@@ -24,7 +24,7 @@ type eventLog struct{ zap *zap.Logger }
 func newEventLog(c config.Log, w io.Writer) *eventLog {
 	// The configuration has checked the level.
 	level, _ := zapcore.ParseLevel(c.Level)
-	return &eventLog{zap.New(zapcore.NewCore(encoder(c.Format), zapcore.Lock(zapcore.AddSync(w)), level))}
+	return &eventLog{zap.New(zapcore.NewCore(encoder(c.Format), newLogQueue(w), level))}
 }
 
 // encoder of one line for each event; no event is ever left out by sampling.
@@ -45,7 +45,7 @@ func (l *eventLog) Sync() { l.zap.Sync() }
 func (l *eventLog) started(c *config.Config, listeners []net.Listener) {
 	var at []string
 	for i := range listeners {
-		at = append(at, c.Server.Milter[i].Network+":"+listeners[i].Addr().String())
+		at = append(at, describe(listeners[i].Addr()))
 	}
 	l.zap.Info("started", zap.Strings("milter", at), zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)))
 	l.warnings(c)
@@ -65,10 +65,12 @@ func (l *eventLog) stopping(cause error) {
 	l.zap.Info("stopping: messages in progress finish first")
 }
 
+func (l *eventLog) stopped() { l.zap.Info("stopped") }
+
 func (l *eventLog) reloaded(c *config.Config, restart bool) {
 	l.zap.Info("configuration reloaded", zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)))
 	if restart {
-		l.zap.Warn("changes in [server] and [log] other than mode take effect at the next restart")
+		l.zap.Warn("changed sockets and [log] take effect at the next restart")
 	}
 	l.warnings(c)
 }
@@ -86,7 +88,7 @@ func (l *eventLog) reloadRefused(err error) {
 
 // trouble is something that went wrong on a connection with the mail server.
 func (l *eventLog) trouble(remote string, err error) {
-	l.zap.Error("milter connection", zap.String("peer", remote), zap.Error(err))
+	l.zap.Error("milter connection", zap.String("peer", remote), zap.String("error", short(err.Error())))
 }
 
 // message writes the one line about a message.
@@ -126,15 +128,25 @@ func (l *eventLog) message(r *milter.Record) {
 	if len(refusedRcpt) > 0 {
 		fields = append(fields, zap.Strings("refused_recipients", refusedRcpt[:min(len(refusedRcpt), maxRecipients)]))
 	}
-	if r.Verdict.Spam.Scored {
-		fields = append(fields, zap.Float64("spam_score", r.Verdict.Spam.Score))
+	if s := r.Verdict.Spam; s.IsSpam || s.Scored {
+		fields = append(fields, zap.Bool("spam", s.IsSpam))
+		if s.Scored {
+			fields = append(fields, zap.Float64("spam_score", s.Score), zap.Float64("spam_threshold", s.Threshold))
+		}
 	}
+	a := &r.Verdict.Authentication
+	add("spf", string(a.SPF.Result))
+	if len(a.DKIM) > 0 {
+		fields = append(fields, zap.Strings("dkim", signatures(a.DKIM)))
+	}
+	add("dmarc", string(a.DMARC.Result))
+	add("dmarc_policy", a.DMARC.Policy)
 	fields = append(fields, zap.Strings("reasons", reasons(&r.Verdict)), zap.String("stage", string(r.Stage)), zap.String("mode", r.Mode.String()))
 	if edits := len(r.Verdict.Edits); edits > 0 {
 		fields = append(fields, zap.Int("edits", edits))
 	}
 	if r.Failure != nil {
-		fields = append(fields, zap.String("answer", r.Answer.String()), zap.Error(r.Failure))
+		fields = append(fields, zap.String("answer", r.Answer.String()), zap.String("error", short(r.Failure.Error())))
 	}
 	fields = append(fields, zap.Duration("duration", r.Duration.Round(time.Microsecond)))
 	entry.Write(fields...)
@@ -161,11 +173,10 @@ func summary(r *milter.Record) string {
 		b.WriteString("message refused because of an error")
 	case r.Stage == milter.StageAborted:
 		b.WriteString("message not completed")
+	case r.Mode == policy.Observe:
+		b.WriteString(observed[v.Action])
 	default:
 		b.WriteString(done[v.Action])
-	}
-	if r.Mode == policy.Observe {
-		b.WriteString(" (only observed)")
 	}
 	if v.Direction == policy.Exempt {
 		b.WriteString(", exempt")
@@ -185,10 +196,13 @@ func summary(r *milter.Record) string {
 		b.WriteString(", internal")
 	}
 	switch {
-	case v.Spam.Scored:
-		b.WriteString(", spam score " + policy.FormatScore(v.Spam.Score))
 	case v.Spam.IsSpam:
 		b.WriteString(", spam")
+	case v.Spam.Scored:
+		b.WriteString(", not spam")
+	}
+	if v.Spam.Scored {
+		b.WriteString(" (score " + policy.FormatScore(v.Spam.Score) + " of " + policy.FormatScore(v.Spam.Threshold) + ")")
 	}
 	if n := len(refused(v.Recipients)); n > 0 {
 		b.WriteString(", " + strconv.Itoa(n) + " of " + strconv.Itoa(len(v.Recipients)) + " recipients refused")
@@ -196,13 +210,23 @@ func summary(r *milter.Record) string {
 	return b.String()
 }
 
-var done = map[policy.Action]string{
-	policy.Accept:     "message accepted",
-	policy.TempFail:   "message deferred",
-	policy.Reject:     "message rejected",
-	policy.Quarantine: "message quarantined",
-	policy.Discard:    "message discarded",
-}
+// What happened to a message, or would have.
+var (
+	done = map[policy.Action]string{
+		policy.Accept:     "message accepted",
+		policy.TempFail:   "message deferred",
+		policy.Reject:     "message rejected",
+		policy.Quarantine: "message quarantined",
+		policy.Discard:    "message discarded",
+	}
+	observed = map[policy.Action]string{
+		policy.Accept:     "message accepted",
+		policy.TempFail:   "message would be deferred",
+		policy.Reject:     "message would be rejected",
+		policy.Quarantine: "message would be quarantined",
+		policy.Discard:    "message would be discarded",
+	}
+)
 
 func addr(c policy.Client) string {
 	if !c.IP.IsValid() {
@@ -213,16 +237,11 @@ func addr(c policy.Client) string {
 
 // Limits of what a line shows of a message.
 const (
-	maxText       = 320 // octets; an address has at most 254 (RFC 5321, section 4.5.3.1)
+	maxText       = 320 // characters; an address has at most 254 octets (RFC 5321, section 4.5.3.1)
 	maxRecipients = 20
 )
 
-func short(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	return s[:maxText] + "…"
-}
+func short(s string) string { return Visible(s, maxText) }
 
 // refused returns the recipients that were refused.
 func refused(decisions []policy.Decision) []string {
@@ -231,6 +250,15 @@ func refused(decisions []policy.Decision) []string {
 		if decisions[i].Action.Refuses() {
 			list = append(list, short(decisions[i].Address))
 		}
+	}
+	return list
+}
+
+// signatures tells results as "pass example.org".
+func signatures(results []policy.DKIM) []string {
+	var list []string
+	for _, d := range results {
+		list = append(list, strings.TrimSpace(string(d.Result)+" "+short(d.Domain)))
 	}
 	return list
 }

@@ -19,7 +19,7 @@ import (
 	"gatemilter/policy/config"
 )
 
-func observed() (*eventLog, *observer.ObservedLogs) {
+func observedLog() (*eventLog, *observer.ObservedLogs) {
 	core, logs := observer.New(zapcore.DebugLevel)
 	return &eventLog{zap.New(core)}, logs
 }
@@ -55,14 +55,17 @@ func TestS5Summary(t *testing.T) {
 		{"message accepted, exempt", zap.InfoLevel, func(r *milter.Record) {
 			r.Client, r.Verdict = policy.Client{}, policy.Verdict{Direction: policy.Exempt}
 		}},
-		{"message accepted: from 192.0.2.2 via gateway filter, source 198.51.100.7, spam score 0.70", zap.InfoLevel, func(r *milter.Record) { r.Verdict.Spam = policy.Spam{IsSpam: true, Scored: true, Score: 0.7} }},
+		{"message accepted: from 192.0.2.2 via gateway filter, source 198.51.100.7, spam (score 0.70 of 0.50)", zap.InfoLevel, func(r *milter.Record) {
+			r.Verdict.Spam = policy.Spam{IsSpam: true, Scored: true, Score: 0.7, Threshold: 0.5}
+		}},
+		{"message accepted: from 192.0.2.2 via gateway filter, source 198.51.100.7, not spam (score 0.10 of 0.50)", zap.InfoLevel, func(r *milter.Record) { r.Verdict.Spam = policy.Spam{Scored: true, Score: 0.1, Threshold: 0.5} }},
 		{"message quarantined: from 192.0.2.2 via gateway filter, source 198.51.100.7, spam", zap.InfoLevel, func(r *milter.Record) {
 			r.Verdict.Spam.IsSpam, r.Verdict.Action = true, policy.Quarantine
 		}},
 		{"message rejected: from 192.0.2.2, 1 of 1 recipients refused", zap.InfoLevel, func(r *milter.Record) {
 			r.Stage, r.Verdict = milter.StageRcpt, policy.Verdict{Action: policy.Reject, Recipients: []policy.Decision{refusal}}
 		}},
-		{"message rejected (only observed): from 192.0.2.2, 1 of 1 recipients refused", zap.InfoLevel, func(r *milter.Record) {
+		{"message would be rejected: from 192.0.2.2, 1 of 1 recipients refused", zap.InfoLevel, func(r *milter.Record) {
 			r.Mode, r.Verdict = policy.Observe, policy.Verdict{Action: policy.Reject, Recipients: []policy.Decision{refusal}}
 		}},
 		{"message not completed: from 192.0.2.2", zap.DebugLevel, func(r *milter.Record) { r.Stage, r.Verdict = milter.StageAborted, policy.Verdict{} }},
@@ -73,7 +76,7 @@ func TestS5Summary(t *testing.T) {
 			r.Failure, r.Verdict = errors.New("limit"), policy.Verdict{}
 		}},
 	} {
-		log, logs := observed()
+		log, logs := observedLog()
 		log.message(record(c.change))
 		got := logs.All()
 		if len(got) != 1 || got[0].Message != c.want || got[0].Level != c.level {
@@ -85,7 +88,9 @@ func TestS5Summary(t *testing.T) {
 // The whole line, as it is written for people.
 func TestS5ConsoleLine(t *testing.T) {
 	var out bytes.Buffer
-	newEventLog(config.Log{Format: "console", Level: "info"}, &out).message(record(func(r *milter.Record) { r.Login = "" }))
+	log := newEventLog(config.Log{Format: "console", Level: "info"}, &out)
+	log.message(record(func(r *milter.Record) { r.Login = "" }))
+	log.Sync()
 	_, line, _ := strings.Cut(out.String(), " ")
 	want := `info message accepted: from 192.0.2.2 via gateway filter, source 198.51.100.7 {"queue_id": "4F1A2B", "verdict": "accept", ` +
 		`"client_ip": "192.0.2.2", "client_name": "gw.example", "helo": "gw.example", "tls": "1.3", "gateway": "filter", ` +
@@ -99,10 +104,11 @@ func TestS5ConsoleLine(t *testing.T) {
 // What a stranger sends can't forge a line or reach a terminal, and a line has a
 // limit.
 func TestS5HostileText(t *testing.T) {
-	evil := "a\x1b[31m\n2026-01-01 info message accepted\x00\xff" + strings.Repeat("x", 100000)
+	evil := "a\x1b[31m\u009b\u202e\n2026-01-01 info message accepted\x00\xff" + strings.Repeat("x", 100000)
 	for _, format := range []string{"console", "json"} {
 		var out bytes.Buffer
-		newEventLog(config.Log{Format: format, Level: "debug"}, &out).message(record(func(r *milter.Record) {
+		log := newEventLog(config.Log{Format: format, Level: "debug"}, &out)
+		log.message(record(func(r *milter.Record) {
 			r.Sender, r.Login, r.QueueID, r.Client.HELO, r.Client.Name = evil, evil, evil, evil, evil
 			r.Verdict.Source.HELO = evil
 			r.Verdict.Recipients = nil
@@ -111,7 +117,8 @@ func TestS5HostileText(t *testing.T) {
 			}
 			r.Verdict.Reasons = []policy.Reason{{Code: policy.ScoreUnreadable, Text: evil[:50]}}
 		}))
-		if strings.Count(out.String(), "\n") != 2 || strings.ContainsAny(out.String(), "\x1b\x00") || !utf8.ValidString(out.String()) || out.Len() > 20000 {
+		log.Sync()
+		if strings.Count(out.String(), "\n") != 2 || strings.ContainsAny(out.String(), "\x1b\x00\u009b\u202e") || !utf8.ValidString(out.String()) || out.Len() > 20000 {
 			t.Errorf("%s: %d octets: %.2000q", format, out.Len(), out.String())
 		}
 	}
@@ -119,7 +126,7 @@ func TestS5HostileText(t *testing.T) {
 
 // What the administrator should look after is a line of its own.
 func TestHints(t *testing.T) {
-	log, logs := observed()
+	log, logs := observedLog()
 	log.message(record(func(r *milter.Record) {
 		r.Verdict.Reasons = append(r.Verdict.Reasons, policy.Reason{Code: policy.LikelyGateway, Text: "192.0.2.3 is a neighbour"}, policy.Reason{Code: policy.UnrecognisedHop, Text: "passed"})
 	}))
@@ -139,6 +146,7 @@ func TestNoSampling(t *testing.T) {
 	for range 1000 {
 		log.message(record(func(*milter.Record) {}))
 	}
+	log.Sync()
 	if n := strings.Count(out.String(), "\n"); n != 1000 {
 		t.Errorf("%d lines, want 1000", n)
 	}

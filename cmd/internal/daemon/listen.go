@@ -14,6 +14,25 @@ import (
 	"gatemilter/policy/config"
 )
 
+// Preflight says what would keep a daemon with this configuration from starting on this
+// host, as far as that can be seen without trying.
+func Preflight(c *config.Config) []error {
+	var found []error
+	if name := c.Server.SocketGroup; name != "" {
+		if _, err := groupID(name); err != nil {
+			found = append(found, err)
+		}
+	}
+	for _, l := range c.Server.Milter {
+		if dir := filepath.Dir(l.Address); l.Network == "unix" {
+			if _, err := os.Stat(dir); err != nil {
+				found = append(found, fmt.Errorf("there is no directory %s; create it, owned by the user that runs gatemilter", dir))
+			}
+		}
+	}
+	return found
+}
+
 // listen opens all sockets of the configuration, or none.
 func listen(s config.Server) (listeners []net.Listener, err error) {
 	defer func() {
@@ -104,4 +123,35 @@ func groupID(name string) (int, error) {
 		return gid, nil
 	}
 	return 0, fmt.Errorf("there is no group %q; correct socket_group", name)
+}
+
+// describe tells where we listen, and who may connect: the mail server's user must
+// be able to.
+func describe(at net.Addr) string {
+	if at.Network() != "unix" {
+		return "inet:" + at.String()
+	}
+	text := "unix:" + at.String()
+	info, err := os.Stat(at.String())
+	if err != nil {
+		return text
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%s (%s:%s %#o)", text, userName(owner.Uid), groupName(owner.Gid), info.Mode().Perm())
+}
+
+func userName(uid uint32) string {
+	id := strconv.Itoa(int(uid))
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
+}
+
+func groupName(gid uint32) string {
+	id := strconv.Itoa(int(gid))
+	if g, err := user.LookupGroupId(id); err == nil {
+		return g.Name
+	}
+	return id
 }

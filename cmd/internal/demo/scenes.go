@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"gatemilter/policy/auth/dnstest"
 )
 
 // rules is the configuration that the demo shows. The documentation's networks
@@ -19,13 +21,31 @@ reject_other = yes
 require_tls  = yes
 spam_header  = ^X-Filter-Score: (0\.\d*|1\.0*)$
 spam_score   = 0.50
+
+[authentication]
+dmarc        = enforce
 `
+
+// zone is the DNS of the demo: friend.example says which server sends its mail, and
+// wants all other mail in its name refused.
+const zone = `
+friend.example        TXT "v=spf1 ip4:198.51.100.7 -all"
+_dmarc.friend.example TXT "v=DMARC1; p=reject"
+. SOA ns.example. admin.example. 1 3600 600 86400 60
+`
+
+// settings is the whole configuration: the rules, and what the demo needs around
+// them.
+func settings(server, dns string) string {
+	return "[server]\nauthserv_id = mx.example.com\n" + server + "[dns]\nservers = " + dns + "\n" + rules
+}
 
 // A scene is one message that is sent.
 type scene struct {
 	title  string
 	from   client
 	tls    bool
+	author string // domain of sender and author
 	to     string
 	fields []string
 }
@@ -47,18 +67,23 @@ var (
 // from the internet.
 const passed = "Received: from mail.friend.example (mail.friend.example [198.51.100.7])\n\tby mx1.filter.example with ESMTPS; Sat, 21 Nov 2026 12:00:00 +0000"
 
+// spoofed is what it writes on mail that somebody else sends in a friend's name.
+const spoofed = "Received: from bot.spammer.example (bot.spammer.example [203.0.113.66])\n\tby mx1.filter.example with ESMTPS; Sat, 21 Nov 2026 12:00:00 +0000"
+
 var scenes = []scene{
-	{title: "through the gateway", from: filter, tls: true, to: "user@example.com",
+	{title: "through the gateway", from: filter, tls: true, author: "friend.example", to: "user@example.com",
 		fields: []string{passed, "X-Filter-Score: 0.02"}},
-	{title: "around the gateway", from: stranger, tls: true, to: "user@example.com"},
-	{title: "gateway without TLS", from: filter, to: "user@example.com",
+	{title: "around the gateway", from: stranger, tls: true, author: "spammer.example", to: "user@example.com"},
+	{title: "gateway without TLS", from: filter, author: "friend.example", to: "user@example.com",
 		fields: []string{passed}},
-	{title: "tagged as spam", from: filter, tls: true, to: "user@example.com",
+	{title: "tagged as spam", from: filter, tls: true, author: "friend.example", to: "user@example.com",
 		fields: []string{passed, "X-Filter-Score: 0.97", "X-Spam-Flag: NO"}},
-	{title: "forged headers", from: stranger, tls: true, to: "user@free.example",
-		fields: []string{"X-Spam-Flag: NO", "x-GATEMILTER-route: smtp:[evil.example]", "X-Filter-Score: 0.00"}},
-	{title: "two recipients", from: stranger, tls: true, to: "user@example.com user@free.example"},
-	{title: "our own user", from: alice, tls: true, to: "user@example.com"},
+	{title: "in a friend's name", from: filter, tls: true, author: "friend.example", to: "user@example.com",
+		fields: []string{spoofed, "X-Filter-Score: 0.10"}},
+	{title: "forged headers", from: stranger, tls: true, author: "spammer.example", to: "user@free.example",
+		fields: []string{"X-Spam-Flag: NO", "x-GATEMILTER-route: smtp:[evil.example]", "Authentication-Results: mx.example.com; dmarc=pass"}},
+	{title: "two recipients", from: stranger, tls: true, author: "spammer.example", to: "user@example.com user@free.example"},
+	{title: "our own user", from: alice, tls: true, author: "example.com", to: "user@example.com"},
 }
 
 // explained is the index of the scene that is also shown by "gatemilter explain".
@@ -66,7 +91,7 @@ const explained = 3
 
 // sender is the envelope sender of a scene, by which its line in the log is found.
 func (s scene) sender() string {
-	return strings.ReplaceAll(s.title, " ", "-") + "@friend.example"
+	return strings.NewReplacer(" ", "-", "'", "").Replace(s.title) + "@" + s.author
 }
 
 func (s scene) message() string {
@@ -84,8 +109,13 @@ func explainAll(ctx context.Context, program string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	dns, err := dnstest.Start(zone)
+	if err != nil {
+		return err
+	}
+	defer dns.Close()
 	config := filepath.Join(dir, "gatemilter.conf")
-	if err := os.WriteFile(config, []byte("[server]\n"+rules), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(settings("", dns.Addr())), 0o600); err != nil {
 		return err
 	}
 	for i, s := range scenes {

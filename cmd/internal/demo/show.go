@@ -28,10 +28,14 @@ func show(w io.Writer, s *stage, results []result) {
 		for _, code := range r.log.Reasons {
 			fmt.Fprintf(t, "     %s\t%s\n", code, policy.Code(code).Meaning())
 		}
-		if r.log.SourceIP != "" && r.log.SourceIP != r.from.ip {
-			fmt.Fprintf(t, "     \tsource: %s\n", r.log.SourceIP)
-		}
 		t.Flush()
+		if r.log.SourceIP != "" {
+			fmt.Fprintf(w, "     source %s: spf=%s, dmarc=%s\n", r.log.SourceIP, r.log.SPF, r.log.DMARC)
+		}
+	}
+	fmt.Fprintf(w, "\nOn top of message 1, for filters and mail readers:\n\n")
+	for _, value := range results[0].delivered[0].Values("Authentication-Results") {
+		fmt.Fprintf(w, "  Authentication-Results: %s\n", strings.ReplaceAll(value, "\t", " "))
 	}
 }
 

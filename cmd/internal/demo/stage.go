@@ -16,12 +16,14 @@ import (
 	"syscall"
 
 	"gatemilter/cmd/internal/lab"
+	"gatemilter/policy/auth/dnstest"
 )
 
 // A stage is a private Postfix with gatemilter, both running.
 type stage struct {
 	postfix *lab.Postfix
 	ca      *lab.CA
+	dns     *dnstest.Server
 	config  string
 	daemon  *exec.Cmd
 	logRead chan struct{}
@@ -36,6 +38,8 @@ type logLine struct {
 	Sender   string   `json:"sender"`
 	Verdict  string   `json:"verdict"`
 	SourceIP string   `json:"source_ip"`
+	SPF      string   `json:"spf"`
+	DMARC    string   `json:"dmarc"`
 	Reasons  []string `json:"reasons"`
 }
 
@@ -55,6 +59,9 @@ func newStage(ctx context.Context, program string) (_ *stage, err error) {
 			s.close()
 		}
 	}()
+	if s.dns, err = dnstest.Start(zone); err != nil {
+		return nil, err
+	}
 	if s.ca, err = lab.NewCA("Demo CA"); err != nil {
 		return nil, err
 	}
@@ -82,7 +89,8 @@ func (s *stage) startDaemon(ctx context.Context, program string) error {
 		return err
 	}
 	s.config = filepath.Join(s.postfix.ConfigDir(), "gatemilter.conf")
-	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nsocket_group = postfix\n[log]\nformat = json\n%s", dir, rules)
+	server := fmt.Sprintf("milter = unix:%s/milter.sock\nsocket_group = postfix\n[log]\nformat = json\n", dir)
+	text := settings(server, s.dns.Addr())
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -133,6 +141,9 @@ func (s *stage) close() {
 		s.daemon.Process.Signal(syscall.SIGTERM)
 		<-s.logRead
 		s.daemon.Wait()
+	}
+	if s.dns != nil {
+		s.dns.Close()
 	}
 	if s.postfix != nil {
 		if err := s.postfix.Stop(); err != nil {

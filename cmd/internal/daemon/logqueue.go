@@ -1,0 +1,80 @@
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+)
+
+// The queue in front of the log. A reader of the log that stands still must not hold
+// up mail.
+const (
+	// queuedLines is how many lines wait at most; further ones are dropped, and
+	// counted.
+	queuedLines = 4096
+	// syncLimit is how long the last lines may take when the process ends.
+	syncLimit = 2 * time.Second
+)
+
+// A logQueue writes lines in a goroutine of its own, which lives as long as the
+// process. It is safe for use by several goroutines.
+type logQueue struct {
+	lines   chan []byte
+	syncs   chan chan struct{}
+	dropped atomic.Uint64
+}
+
+func newLogQueue(w io.Writer) *logQueue {
+	q := &logQueue{lines: make(chan []byte, queuedLines), syncs: make(chan chan struct{})}
+	go q.run(w)
+	return q
+}
+
+// Write queues a line. It never waits, and never fails.
+func (q *logQueue) Write(line []byte) (int, error) {
+	select {
+	case q.lines <- bytes.Clone(line):
+	default:
+		q.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// Sync waits until all lines are written, or for two seconds.
+func (q *logQueue) Sync() error {
+	limit := time.NewTimer(syncLimit)
+	defer limit.Stop()
+	done := make(chan struct{})
+	select {
+	case q.syncs <- done:
+		<-done
+		return nil
+	case <-limit.C:
+		return fmt.Errorf("log is not taken: %d lines are lost", len(q.lines))
+	}
+}
+
+func (q *logQueue) run(w io.Writer) {
+	for {
+		select {
+		case line := <-q.lines:
+			q.write(w, line)
+		case done := <-q.syncs:
+			for len(q.lines) > 0 {
+				q.write(w, <-q.lines)
+			}
+			close(done)
+		}
+	}
+}
+
+// write writes a line, and how many were dropped before it. There is nobody to tell if
+// that fails.
+func (q *logQueue) write(w io.Writer, line []byte) {
+	if n := q.dropped.Swap(0); n > 0 {
+		fmt.Fprintf(w, "%d log lines were dropped, because nobody took them\n", n)
+	}
+	w.Write(line)
+}

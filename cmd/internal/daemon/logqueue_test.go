@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A sluggish writer takes nothing until it is let go.
+type sluggish struct {
+	begun, free chan struct{}
+	once        sync.Once
+	strings.Builder
+}
+
+func (s *sluggish) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.begun) })
+	<-s.free
+	return s.Builder.Write(p)
+}
+
+// A log that nobody reads holds nothing up; what is lost is counted.
+func TestLogQueueNeverWaits(t *testing.T) {
+	w := &sluggish{begun: make(chan struct{}), free: make(chan struct{})}
+	q := newLogQueue(w)
+	fmt.Fprintln(q, "first")
+	<-w.begun
+	for n := range queuedLines + 7 {
+		fmt.Fprintln(q, n)
+	}
+	close(w.free)
+	if err := q.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(w.String(), "\n")
+	if lines[0] != "first" || lines[1] != "7 log lines were dropped, because nobody took them" || lines[2] != "0" || len(lines) != queuedLines+3 {
+		t.Errorf("%d lines: %q…", len(lines), lines[:4])
+	}
+}
+
+func TestVisible(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain é 中":                "plain é 中",
+		"\x1b[31m\n":               `\x1b[31m\n`,
+		"\u009b2J\u202eevil\u0085": `\u009b2J\u202eevil\u0085`,
+		"\xff":                     `\xff`,
+		"0123456789abcdefghij":     "0123456789abcdefghi…",
+	} {
+		if got := Visible(text, 19); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}

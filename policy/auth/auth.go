@@ -1,0 +1,186 @@
+// Package auth authenticates the messages of a mail server with their true
+// source: SPF, DKIM and DMARC, and the Authentication-Results field that tells
+// the results to the mail reader and the filters behind us.
+//
+// # The subject
+//
+// SPF (RFC 7208, package spf) asks whether the source may use the envelope
+// sender's domain. DKIM (RFC 6376, package dkim) verifies signatures. DMARC
+// (RFC 9989, package dmarc) asks whether either belongs to the domain that the
+// reader sees in From, and what that domain's owner wants done if not. Behind
+// an inbound gateway the first needs the address that handed the message to the
+// gateway, not the gateway's own: that is what policy finds out, and passes on here.
+//
+// # When
+//
+// A [Checker] begins when the header of a message is there: it looks up keys and
+// evaluates SPF while the body still comes in, which it reads only if there is
+// a signature to verify. It takes at most [evaluationTime] from then on, and
+// at most [maxQueries] DNS queries that the cache can't answer; what is not known
+// by then is a temporary error, which never refuses mail by itself.
+package auth
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"gatemilter/policy"
+	"gatemilter/policy/auth/authres"
+	"gatemilter/policy/auth/dkim"
+	"gatemilter/policy/auth/dmarc"
+	"gatemilter/policy/auth/dns"
+	"gatemilter/policy/auth/spf"
+)
+
+// Limits for one message.
+const (
+	// evaluationTime is what all lookups of a message may take together.
+	evaluationTime = 20 * time.Second
+	// maxQueries is how many DNS queries a message may cause: SPF alone is
+	// allowed 60 names, DMARC a few tree walks.
+	maxQueries = 150
+)
+
+// A Config says what is authenticated.
+type Config struct {
+	// AuthservID is the name under which results are reported (RFC 8601,
+	// section 2.5).
+	AuthservID string
+	// SPF, DKIM and DMARC say which methods are asked. DMARC without the other
+	// two knows of no authenticated domain.
+	SPF, DKIM, DMARC bool
+	// ReceivedSPF adds a Received-SPF field too.
+	ReceivedSPF bool
+	// Signatures is how many DKIM signatures of a message are verified; 0 is 5.
+	Signatures int
+}
+
+// A Checker authenticates messages.
+type Checker struct {
+	config Config
+	dns    *dns.Client
+}
+
+var _ policy.Checker = (*Checker)(nil)
+
+// New makes a checker that asks client.
+func New(c Config, client *dns.Client) *Checker { return &Checker{c, client} }
+
+// Begin starts with a message whose header is there.
+func (c *Checker) Begin(ctx context.Context, r policy.AuthRequest) policy.Authenticator {
+	m := &message{checker: c, request: r, dns: c.dns.WithBudget(maxQueries)}
+	m.ctx, m.cancel = context.WithTimeout(ctx, evaluationTime)
+	if c.config.SPF {
+		m.spf = make(chan policy.SPF, 1)
+		go func() { m.spf <- m.checkSPF() }()
+	}
+	if c.config.DKIM {
+		// The time for keys runs from now; the body may take longer to come.
+		m.dkim = dkim.Begin(ctx, r.Header, m.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures})
+	}
+	return m
+}
+
+// Report returns the fields that tell the results.
+func (c *Checker) Report(a *policy.Authentication, v *policy.Verdict) []policy.Field {
+	var source netip.Addr
+	if v.Source.Outcome == policy.External {
+		// As a fallback, it would be the gateway.
+		source = v.Source.IP
+	}
+	fields := []policy.Field{{
+		Name:  "Authentication-Results",
+		Value: authres.Format(c.config.AuthservID, source, v.Gateway, *a),
+	}}
+	if c.config.ReceivedSPF && a.SPF.Result != "" {
+		fields = append(fields, policy.Field{Name: "Received-SPF", Value: authres.ReceivedSPF(a.SPF, c.config.AuthservID)})
+	}
+	return fields
+}
+
+// Claims says whether a field is an Authentication-Results that could be taken for
+// one of ours.
+func (c *Checker) Claims(f *policy.Field) bool {
+	return f.Is("Authentication-Results") && authres.Claims(f.Value, c.config.AuthservID)
+}
+
+// message is a message that is being authenticated.
+type message struct {
+	checker *Checker
+	request policy.AuthRequest
+	dns     *dns.Client
+	// ctx limits all but the wait for the body.
+	ctx    context.Context
+	cancel context.CancelFunc
+	spf    chan policy.SPF
+	dkim   *dkim.Check
+}
+
+func (m *message) WantsBody() bool { return m.dkim != nil && m.dkim.WantsBody() }
+
+func (m *message) Write(p []byte) {
+	if m.dkim != nil {
+		m.dkim.Write(p)
+	}
+}
+
+func (m *message) Abort() {
+	m.cancel()
+	if m.dkim != nil {
+		m.dkim.Abort()
+	}
+}
+
+// Finish returns the results. DMARC comes last, since it judges the others.
+func (m *message) Finish(ctx context.Context) policy.Authentication {
+	defer m.cancel()
+	var a policy.Authentication
+	if m.spf != nil {
+		// It ends with m.ctx at the latest.
+		a.SPF = <-m.spf
+	}
+	if m.dkim != nil {
+		a.DKIM = m.dkim.Finish(ctx)
+	}
+	if m.checker.config.DMARC {
+		a.DMARC = m.checkDMARC(ctx, &a)
+	}
+	if m.dkim != nil && len(a.DKIM) == 0 {
+		a.DKIM = []policy.DKIM{{Result: policy.AuthNone, Reason: "no signature"}}
+	}
+	return a
+}
+
+// checkSPF asks SPF about the source, if there is one outside of the gateways.
+func (m *message) checkSPF() policy.SPF {
+	switch s := m.request.Source; s.Outcome {
+	case policy.External:
+		return spf.Check(m.ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
+	case policy.Fallback:
+		return policy.SPF{Result: policy.AuthNone, Reason: "no source is known behind the gateway"}
+	}
+	return spf.Internal()
+}
+
+// checkDMARC judges the other results. A failure counts only if SPF could have
+// passed: without a source, an honest message may have nothing to show.
+func (m *message) checkDMARC(ctx context.Context, a *policy.Authentication) policy.DMARC {
+	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
+	defer cancel()
+	d := dmarc.Evaluate(ctx, m.dns, dmarc.Input{From: m.from(), SPF: a.SPF, DKIM: a.DKIM})
+	if d.Result == policy.AuthFail && m.request.Source.Outcome != policy.External {
+		d.Result, d.Reason = policy.AuthNone, "no source is known to compare with"
+	}
+	return d
+}
+
+func (m *message) from() []string {
+	var values []string
+	for i := range m.request.Header {
+		if f := &m.request.Header[i]; f.Is("From") {
+			values = append(values, f.Value)
+		}
+	}
+	return values
+}

@@ -1,0 +1,215 @@
+// Package dmarc compares what SPF and DKIM authenticated with the domain that a
+// message shows as its author's, and says what that domain's owner asks for mail
+// that fails (RFC 9989, which replaces RFC 7489).
+//
+// # The subject
+//
+// SPF authenticates the envelope sender, DKIM a signing domain. The reader of a
+// message sees neither: he sees From. DMARC asks whether one of the
+// authenticated domains is aligned with the author domain, that of From: the
+// same name (strict) or of the same organisational domain (relaxed). If none
+// is, the message fails, and the policy in the author's record (TXT at
+// _dmarc.DOMAIN) says whether to do nothing, to quarantine or to reject.
+//
+// # Discovery
+//
+// Where one organisation ends and the next begins is asked of the DNS itself:
+// the tree walk (section 4.10) queries the records of a domain and of those
+// above it, at most eight queries for any name. The organisational domain is
+// the one whose record says psd=n, or the one below a record that says psd=y, or
+// else the highest with a record (section 4.10.2). There is no list of public
+// suffixes. The record that applies is that of the author domain, else that of
+// its organisational domain, else that of the public suffix above (section
+// 4.10.1); from above, sp holds, or np for a name that doesn't exist.
+//
+// # Decisions
+//
+// Where the RFC leaves a choice:
+//
+//   - A From field that is missing, repeated or malformed gives permerror: a
+//     spoofer gains nothing by it that could be called a result (section 11.5).
+//     One that names no address at all ("undisclosed:;", RFC 6854) gives none.
+//   - Of several author domains each is evaluated, and the worst result counts:
+//     the strictest policy among those that fail (section 11.5), else temperror,
+//     else none; pass only if all pass.
+//   - DNS trouble gives temperror, unless an aligned domain passes nevertheless.
+//     So does SPF or DKIM trouble, if the domain in trouble would be aligned:
+//     else any signature of a domain without name servers would undo a failure.
+//   - The envelope sender of a bounce is, for SPF and so for DMARC, the HELO
+//     name (RFC 7208, section 2.4).
+//   - A name without A, AAAA, MX and TXT records doesn't exist. The RFC
+//     (section 3.2.13) says NXDOMAIN, which the resolver's interface does not
+//     tell from a lack of records.
+//   - RFC 9989 has no tag pct any more, since receivers agreed on nothing but 0
+//     and 100 (appendix A.6). Records still have it: pct=0 is read as t=y, by
+//     which the RFC replaced it, and any other value is ignored. A sample
+//     drawn by chance would also give two copies of a message different ends.
+//   - Reports aren't sent: rua counts only where it rescues a record whose policy
+//     can't be read (section 4.10.1); ruf, fo, rf and ri are not looked at.
+package dmarc
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+
+	"gatemilter/policy"
+)
+
+// A Resolver asks the DNS. Errors are *net.DNSError: IsNotFound for a name
+// without such records, all others for trouble that may pass. *net.Resolver is
+// one.
+type Resolver interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
+}
+
+// Input is what DMARC needs to know of a message.
+type Input struct {
+	// From holds the body of every From field, folded or not.
+	From []string
+	SPF  policy.SPF
+	DKIM []policy.DKIM
+}
+
+// Evaluate checks a message. The number of its DNS queries is bounded, whatever
+// the message holds. Trouble is a result, never an error.
+func Evaluate(ctx context.Context, dns Resolver, in Input) policy.DMARC {
+	authors, err := AuthorDomains(in.From)
+	if err != nil {
+		return policy.DMARC{Result: policy.AuthPermError, Reason: shorten(err.Error())}
+	}
+	if len(authors) == 0 {
+		return policy.DMARC{Result: policy.AuthNone, Reason: "the From field names no address"}
+	}
+	w := walker{dns: dns, records: make(map[string]answer)}
+	ids := identifiers(in)
+	worst := w.evaluate(ctx, authors[0], ids)
+	for _, author := range authors[1:] {
+		if d := w.evaluate(ctx, author, ids); severity(d) > severity(worst) {
+			worst = d
+		}
+	}
+	return worst
+}
+
+// severity orders the results of several author domains.
+func severity(d policy.DMARC) int {
+	switch d.Result {
+	case policy.AuthPass:
+		return 0
+	case policy.AuthNone:
+		return 1
+	case policy.AuthFail:
+		return 3 + strictness[d.Policy]
+	default:
+		return 2
+	}
+}
+
+// evaluate checks one author domain.
+func (w *walker) evaluate(ctx context.Context, author string, ids []identifier) policy.DMARC {
+	d := policy.DMARC{Domain: author}
+	rec, err := w.applicable(ctx, author)
+	switch {
+	case err != nil:
+		d.Result, d.Reason = policy.AuthTempError, trouble(err)
+		return d
+	case rec.record == nil:
+		d.Result, d.Reason = policy.AuthNone, "no DMARC record"
+		return d
+	case !rec.usable:
+		d.Result, d.RecordDomain = policy.AuthNone, rec.domain
+		d.Reason = "the DMARC record has no valid policy and no rua"
+		return d
+	}
+	d.RecordDomain = rec.domain
+	var policyErr, alignErr error
+	d.Policy, policyErr = w.policy(ctx, rec, author)
+	d.Result, d.Reason, alignErr = w.align(ctx, rec.record, author, ids)
+	if open := cmp.Or(alignErr, policyErr); d.Result == policy.AuthFail && open != nil {
+		// With a question open there is neither pass nor fail (section 5.3.6).
+		d.Result, d.Reason = policy.AuthTempError, trouble(open)
+	}
+	return d
+}
+
+// policy returns what the record asks for mail of the author domain. With an
+// error it is the policy for an existing name.
+func (w *walker) policy(ctx context.Context, rec found, author string) (string, error) {
+	if rec.domain == author {
+		return rec.effective(rec.p), nil
+	}
+	if rec.np == rec.sp {
+		return rec.effective(rec.sp), nil
+	}
+	exists, err := w.exists(ctx, author)
+	if err == nil && !exists {
+		return rec.effective(rec.np), nil
+	}
+	return rec.effective(rec.sp), err
+}
+
+// An identifier is a domain that SPF or DKIM authenticated, or would have but for
+// passing trouble.
+type identifier struct {
+	method string // "SPF" or "DKIM"
+	domain string
+	result policy.AuthResult
+}
+
+// identifiers lists those domains. A signature under a key in test mode counts:
+// what validates is authenticated (section 4.4.1).
+func identifiers(in Input) []identifier {
+	var ids []identifier
+	add := func(method, domain string, result policy.AuthResult) {
+		domain = policy.CanonicalDomain(domain)
+		if (result == policy.AuthPass || result == policy.AuthTempError) && isDomain(domain) {
+			ids = append(ids, identifier{method, domain, result})
+		}
+	}
+	add("SPF", in.SPF.Domain, in.SPF.Result)
+	for _, d := range in.DKIM {
+		add("DKIM", d.Domain, d.Result)
+	}
+	return ids
+}
+
+// align looks for an authenticated identifier that is aligned with the author
+// domain. The error says that a question remained open; it matters only if the
+// result is fail.
+func (w *walker) align(ctx context.Context, rec *record, author string, ids []identifier) (policy.AuthResult, string, error) {
+	var open error
+	for _, id := range ids {
+		strict := rec.strictDKIM
+		if id.method == "SPF" {
+			strict = rec.strictSPF
+		}
+		aligned, err := w.aligned(ctx, author, id.domain, strict)
+		switch {
+		case err != nil:
+			open = err
+		case aligned && id.result == policy.AuthPass:
+			return policy.AuthPass, shorten(fmt.Sprintf("%s domain is aligned: %s", id.method, id.domain)), nil
+		case aligned:
+			open = fmt.Errorf("%s of the aligned domain %s had a temporary error", id.method, id.domain)
+		}
+	}
+	return policy.AuthFail, "no aligned domain passed SPF or DKIM", open
+}
+
+// aligned compares two domains (section 4.10.2). An organisational domain is
+// above its domains: one that isn't below the author's needs no walk.
+func (w *walker) aligned(ctx context.Context, author, domain string, strict bool) (bool, error) {
+	if domain == author || strict {
+		return domain == author, nil
+	}
+	org, err := w.organisational(ctx, author)
+	if err != nil || !isWithin(domain, org) {
+		return false, err
+	}
+	other, err := w.organisational(ctx, domain)
+	return other == org, err
+}

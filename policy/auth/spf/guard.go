@@ -1,0 +1,132 @@
+package spf
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+)
+
+// maxQueries bounds the names asked for one message. The limits of section 4.6.4
+// alone (ten terms, each with up to ten hosts) would allow more than a hundred;
+// honest records need about twenty.
+const maxQueries = 60
+
+// A guard stands between the library and DNS: what it is asked are names that a
+// stranger made up, what it hands back is what the library reads rightly. The
+// library tells by type assertion a *net.DNSError that is not found, or temporary,
+// and takes any other error at a record for permerror.
+type guard struct {
+	resolver Resolver
+	left     int
+	// spent is why we stopped asking: time or queries ran out.
+	spent error
+}
+
+// LookupTXT gives the SPF records of a name. An error in the record itself is
+// neither kind of DNS error, hence permerror.
+func (g *guard) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	txts, err := ask(ctx, g, name, g.resolver.LookupTXT)
+	if err != nil {
+		return nil, err
+	}
+	var records []string
+	for _, txt := range txts {
+		if isRecord(txt) {
+			records = append(records, txt)
+		}
+	}
+	if len(records) != 1 {
+		return records, nil // of several, the library says so
+	}
+	if err := checkRecord(records[0]); err != nil {
+		return nil, &recordError{name, err}
+	}
+	return records, nil
+}
+
+// A recordError is what is wrong with the record of a domain.
+type recordError struct {
+	domain string
+	err    error
+}
+
+func (e *recordError) Error() string {
+	return "record of " + quote(e.domain) + ": " + e.err.Error()
+}
+
+func (g *guard) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	return ask(ctx, g, name, g.resolver.LookupMX)
+}
+
+// LookupIPAddr asks for no address as if it were a name, such as an MX record may
+// wrongly have: [net.Resolver] would answer that the address exists.
+func (g *guard) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	if isAddress(strings.TrimSuffix(host, ".")) {
+		return nil, notFound(host)
+	}
+	return ask(ctx, g, host, g.resolver.LookupIPAddr)
+}
+
+func (g *guard) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return ask(ctx, g, addr, g.resolver.LookupAddr)
+}
+
+// ask looks a name up once, if it is one and the limits allow.
+func ask[T any](ctx context.Context, g *guard, name string, lookup func(context.Context, string) ([]T, error)) ([]T, error) {
+	name, ok := queryName(name)
+	if !ok {
+		return nil, notFound(name)
+	}
+	if g.left == 0 {
+		g.spent = temporary(name, "too many queries for one message")
+		return nil, g.spent
+	}
+	g.left--
+	answers, err := lookup(ctx, name)
+	if err == nil {
+		return answers, nil
+	}
+	if ctx.Err() != nil {
+		g.spent = temporary(name, "no answer in time")
+		return nil, g.spent
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return nil, notFound(name)
+	} else if ok {
+		return nil, temporary(name, dns.Err)
+	}
+	return nil, temporary(name, err.Error())
+}
+
+// queryName gives the name in the form to ask for: without the last dot, and a
+// macro's expansion shortened from the left to what DNS can hold (section 7.3). It
+// is false for what can't be in DNS: bad labels, and bytes that are not printable
+// ASCII, for which a term never matches (RFC 8616, section 4).
+func queryName(name string) (string, bool) {
+	name = strings.TrimSuffix(name, ".")
+	if over := len(name) - maxName; over > 0 {
+		// The dot at which the rest begins may be the one just before what fits.
+		_, rest, _ := strings.Cut(name[over-1:], ".")
+		name = rest
+	}
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' {
+			return name, false
+		}
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > maxLabel {
+			return name, false
+		}
+	}
+	return name, true
+}
+
+func notFound(name string) error {
+	return &net.DNSError{Err: "no such name", Name: name, IsNotFound: true}
+}
+
+func temporary(name, why string) error {
+	return &net.DNSError{Err: why, Name: name, IsTemporary: true}
+}
