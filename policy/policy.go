@@ -25,15 +25,6 @@ type Policy struct {
 	near map[netip.Prefix]*gateway
 }
 
-// gateway is a compiled Gateway.
-type gateway struct {
-	Gateway
-	hosts *bart.Lite
-	// chain holds the hosts of all gateways that serve a domain together with
-	// this one: mail may pass several of them before it reaches us.
-	chain *bart.Lite
-}
-
 // New compiles settings. They must be as package config makes them: checked.
 func New(s Settings) *Policy {
 	p := &Policy{

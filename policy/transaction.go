@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // A Transaction applies the policy to one SMTP transaction, step by step: it
@@ -319,26 +318,6 @@ func (t *Transaction) findGateway(v *Verdict) {
 			v.refuse(refuse(aroundReply, Reason{AroundGateway, "mail to this domain has to come from its gateway"}))
 		}
 	}
-}
-
-// certified says whether the client has shown the certificate that the gateway
-// must have, if any.
-func (g *gateway) certified(c *Client) bool {
-	return g.TLSCertificate == "" || isASCII(c.Certificate) && strings.EqualFold(strings.TrimSuffix(c.Certificate, "."), strings.TrimSuffix(g.TLSCertificate, "."))
-}
-
-// decideTLS refuses a client that doesn't use the TLS which the gateway has to
-// use.
-func (g *gateway) decideTLS(c *Client) Decision {
-	switch {
-	case c.TLS >= g.MinTLS:
-		return Decision{}
-	case c.TLS == TLSNone:
-		return refuse(Reply{530, "5.7.0", "TLS is required, issue STARTTLS first"},
-			Reason{TLSMissing, "gateway " + g.Name + " must use TLS"})
-	}
-	return refuse(Reply{530, "5.7.0", "TLS " + g.MinTLS.String() + " or newer is required"},
-		Reason{TLSTooOld, "gateway " + g.Name + " must use TLS " + g.MinTLS.String() + " or newer, not " + c.TLS.String()})
 }
 
 func refuse(r Reply, why Reason) Decision {
