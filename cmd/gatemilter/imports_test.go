@@ -14,21 +14,22 @@ import (
 // layers says which of our packages each package may import: policy decides, milter
 // talks to the mail server, cmd is the program. "all" is everything.
 var layers = map[string]string{
-	"policy/received":     "",
-	"policy":              "policy/received",
-	"policy/config":       "policy",
-	"policy/auth/dns":     "",
-	"policy/auth/dnstest": "",
-	"policy/auth/spf":     "policy",
-	"policy/auth/dkim":    "policy",
-	"policy/auth/dmarc":   "policy",
-	"policy/auth/authres": "policy",
-	"policy/auth":         "policy policy/auth/dns policy/auth/spf policy/auth/dkim policy/auth/dmarc policy/auth/authres",
-	"milter":              "policy",
-	"cmd/internal/lab":    "",
-	"cmd/internal/daemon": "all",
-	"cmd/internal/demo":   "all",
-	"cmd/gatemilter":      "all",
+	"policy/received":      "",
+	"policy":               "policy/received",
+	"policy/config":        "policy",
+	"policy/auth/dns":      "",
+	"policy/auth/dnstest":  "",
+	"policy/auth/spf":      "policy",
+	"policy/auth/dkim":     "policy",
+	"policy/auth/dmarc":    "policy",
+	"policy/auth/authres":  "policy",
+	"policy/auth":          "policy policy/auth/dns policy/auth/spf policy/auth/dkim policy/auth/dmarc policy/auth/authres",
+	"milter":               "policy",
+	"cmd/internal/lab":     "",
+	"cmd/internal/daemon":  "all",
+	"cmd/internal/demo":    "all",
+	"cmd/internal/postfix": "policy/config",
+	"cmd/gatemilter":       "all",
 }
 
 // pure are the packages that have no effects: no files, network, clock, chance or

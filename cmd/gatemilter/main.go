@@ -26,7 +26,7 @@ const (
 )
 
 // commands in the order of the help.
-var commands = []command{serveCommand, checkCommand, explainCommand, testExpressionCommand}
+var commands = []command{serveCommand, checkCommand, explainCommand, testExpressionCommand, mtaSetupCommand}
 
 // A command is one of the program's subcommands.
 type command struct {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"gatemilter/cmd/internal/lab"
 	"gatemilter/policy/auth/dnstest"
 )
 
@@ -18,6 +19,9 @@ func TestMain(m *testing.M) {
 // TestScripts runs the program as a user does: each command, each documented
 // error.
 func TestScripts(t *testing.T) {
+	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,

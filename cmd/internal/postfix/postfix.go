@@ -1,0 +1,177 @@
+// Package postfix wires gatemilter into a Postfix: it compares main.cf and
+// master.cf with what is wanted, and says or makes the difference by postconf(1).
+//
+// It only ever adds an element of its own to a list, or a service of its own, and
+// takes just these away again: what the administrator has set stays.
+package postfix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gatemilter/policy/config"
+)
+
+// A Postfix is an instance, by its configuration directory; "" is the default one.
+type Postfix struct{ ConfigDir string }
+
+// An Element is one that a parameter of main.cf, a list, has to begin with.
+type Element struct{ Parameter, Value string }
+
+// A Change is one step, as a command to run, and what it changes.
+type Change struct {
+	Command []string
+	// Parameter has the value Before, and After the change After; "" is unset.
+	Parameter, Before, After string
+}
+
+// String writes the command as for a shell.
+func (c Change) String() string {
+	var words []string
+	for _, w := range c.Command {
+		if strings.ContainsAny(w, " ={}$") {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+// Wanted returns what a Postfix needs for this configuration.
+func (p Postfix) Wanted(ctx context.Context, c *config.Config) ([]Element, error) {
+	queue, err := p.parameter(ctx, "queue_directory")
+	if err != nil {
+		return nil, err
+	}
+	socket, err := milterAddress(c.Server.Milter, queue)
+	if err != nil {
+		return nil, err
+	}
+	return []Element{{"smtpd_milters", socket}}, nil
+}
+
+// milterAddress is the first listener that Postfix can reach, as Postfix writes it. A
+// socket in the queue directory is named relatively: so it is found chrooted or
+// not.
+func milterAddress(listeners []config.Listener, queue string) (string, error) {
+	for _, l := range listeners {
+		if l.Network == "tcp" {
+			return l.String(), nil
+		}
+		if path, err := filepath.Rel(queue, l.Address); err == nil && filepath.IsLocal(path) {
+			return "unix:" + path, nil
+		}
+	}
+	return "", fmt.Errorf("no socket of [server] milter is in Postfix's queue directory %s, which is all that a chrooted Postfix can reach; write milter = unix:%s/gatemilter/milter.sock", queue, queue)
+}
+
+// Plan returns the changes that bring these elements in, or out if remove is set.
+// There are none where all is as wanted.
+func (p Postfix) Plan(ctx context.Context, elements []Element, remove bool) ([]Change, error) {
+	var changes []Change
+	for _, e := range elements {
+		before, err := p.parameter(ctx, e.Parameter)
+		if err != nil {
+			return nil, err
+		}
+		after := with(before, e.Value)
+		if remove {
+			after = without(before, e.Value)
+		}
+		if after != before {
+			changes = append(changes, p.change(e.Parameter, before, after))
+		}
+	}
+	return changes, nil
+}
+
+func (p Postfix) change(parameter, before, after string) Change {
+	command := append(p.postconf(), "-e", parameter+" = "+after)
+	if after == "" {
+		command = append(p.postconf(), "-X", parameter)
+	}
+	return Change{command, parameter, before, after}
+}
+
+// Apply makes the changes. What was made before an error stays made.
+func (p Postfix) Apply(ctx context.Context, changes []Change) error {
+	for _, c := range changes {
+		if _, err := run(ctx, c.Command); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elements splits a list as Postfix does: at commas and blanks, but not within braces.
+func elements(list string) []string {
+	var found []string
+	depth, start := 0, 0
+	for i, r := range list + "," {
+		switch {
+		case r == '{':
+			depth++
+		case r == '}':
+			depth--
+		case depth <= 0 && strings.ContainsRune(", \t\n", r):
+			if i > start {
+				found = append(found, list[start:i])
+			}
+			start = i + 1
+		}
+	}
+	return found
+}
+
+// with returns the list with the element in front, where it isn't in the list.
+func with(list, element string) string {
+	if slices.Contains(elements(list), element) {
+		return list
+	}
+	if list == "" {
+		return element
+	}
+	return element + ", " + list
+}
+
+// without returns the list without the element.
+func without(list, element string) string {
+	all := elements(list)
+	rest := slices.DeleteFunc(slices.Clone(all), func(e string) bool { return e == element })
+	if len(rest) == len(all) {
+		return list
+	}
+	return strings.Join(rest, ", ")
+}
+
+// parameter returns the value of a parameter, unexpanded where it is a list.
+func (p Postfix) parameter(ctx context.Context, name string) (string, error) {
+	out, err := run(ctx, append(p.postconf(), "-h", name))
+	return strings.TrimSpace(out), err
+}
+
+func (p Postfix) postconf() []string {
+	if p.ConfigDir == "" {
+		return []string{"postconf"}
+	}
+	return []string{"postconf", "-c", p.ConfigDir}
+}
+
+func run(ctx context.Context, command []string) (string, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	switch err := cmd.Run(); {
+	case errors.Is(err, exec.ErrNotFound):
+		return "", errors.New("there is no postconf: install Postfix, or run this where it is")
+	case err != nil:
+		return "", fmt.Errorf("%s: %w: %s", command[0], err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
