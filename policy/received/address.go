@@ -18,12 +18,17 @@ func literal(s string) (netip.Addr, bool) {
 	if !ok {
 		return netip.Addr{}, false
 	}
-	if ip, ok := bare(inside); ok {
+	return withPort(inside)
+}
+
+// withPort reads an address as bare does, or followed by a port as fifth part,
+// which Exim 3 wrote.
+func withPort(s string) (netip.Addr, bool) {
+	if ip, ok := bare(s); ok {
 		return ip, true
 	}
-	// Exim 3 wrote the port as a fifth part.
-	if i := strings.LastIndexByte(inside, '.'); i > 0 && isPort(inside[i+1:]) && strings.Count(inside, ".") == 4 {
-		return parseAddr(inside[:i])
+	if i := strings.LastIndexByte(s, '.'); i > 0 && isPort(s[i+1:]) && strings.Count(s, ".") == 4 {
+		return parseAddr(s[:i])
 	}
 	return netip.Addr{}, false
 }
@@ -76,19 +81,24 @@ func looksLikeAddr(s string) bool {
 	if len(s) == 0 || len(s) > maxAddress {
 		return false
 	}
-	dots, colons := 0, 0
+	dots, colons, letters := 0, 0, 0
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '.':
 			dots++
 		case c == ':':
 			colons++
-		case '0' <= c && c <= '9', 'a' <= c|0x20 && c|0x20 <= 'f':
+		case '0' <= c && c <= '9':
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			letters++
 		default:
 			return false
 		}
 	}
-	return colons >= 2 || dots == 3
+	if colons == 0 {
+		return dots == 3 && letters == 0
+	}
+	return colons >= 6 || strings.Contains(s, "::")
 }
 
 func isPort(s string) bool {

@@ -7,12 +7,14 @@ import (
 
 // A remark is what one comment of the from clause says.
 type remark struct {
-	kind remarkKind
-	ip   netip.Addr // tcpInfo: the client's; else some address that is no HELO
+	kind   remarkKind
+	text   string
+	broken bool       // its quotation marks don't match
+	ip     netip.Addr // of tcpInfo only: the client's
 
 	claimed bool // the comment tells the HELO
 	helo    string
-	twofold bool // it reads "HELO [address]": a claim, or the TCP-info of a host named HELO
+	asides  asides
 }
 
 type remarkKind uint8
@@ -27,68 +29,104 @@ const (
 	unclear                   // several addresses, and no telling which is the client's
 )
 
-func readComment(inside string) remark {
-	l := lexer{text: inside}
+func readComment(inside lexer) remark {
+	r := remark{text: inside.text, broken: inside.misquoted()}
+	r.read(inside)
+	return r
+}
+
+func (r *remark) read(l lexer) {
+	whole := l
 	first, ok := l.nextWord()
 	switch {
 	case !ok:
-		return remark{kind: blank}
+		r.kind = blank
+		return
 	case isOneOf(first, "from", "by", "for", "via"):
-		return remark{kind: note, ip: anyAddress(inside)}
+		r.kind = note
+		r.readTrace(first, l)
+		return
 	case isClaim(first):
-		return readClaim(inside)
+		r.readClaim(whole)
+		return
 	}
 	mark := l
 	second, _ := l.nextWord()
 	switch {
-	case isLocal(first, second) && anyAddress(inside).IsValid():
-		return remark{kind: unclear}
 	case isLocal(first, second):
-		return remark{kind: unix}
+		r.kind = unix
+		return
 	case isAssertion(first, second):
-		return remark{kind: claim}
+		r.kind = claim
+		forwarded, _ := l.nextWord()
+		r.asides.add(forwarded)
+		return
 	}
-	if r := readTCPInfo(first, second, mark, l); r.kind != other {
-		return r
+	if r.readTCPInfo(first, second, mark, l); r.kind != other {
+		return
 	}
-	return readNote(first, second, inside)
-}
-
-func readNote(first, second, inside string) remark {
 	switch {
 	case strings.EqualFold(first, "account"):
-		return readClaim(inside)
+		r.readClaim(whole)
 	case isNote(first) || strings.EqualFold(second, "authenticated"):
-		return remark{kind: note, ip: anyAddress(inside)}
+		r.kind = note
 	}
-	return remark{kind: other, ip: anyAddress(inside)}
+}
+
+// readTrace reads "from x by y", the client's as long as there is no more:
+// behind its own by a server writes at least a protocol.
+func (r *remark) readTrace(first string, l lexer) {
+	name, _ := l.nextWord()
+	by, _ := l.nextWord()
+	l.nextWord()
+	if _, more := l.nextWord(); !more && !hasParens(r.text) && isOneOf(first, "from") && isOneOf(by, "by") {
+		r.asides.add(name)
+	}
 }
 
 // readClaim reads the comments of the mirror layouts: (HELO x), (helo=x
 // ident=y), (port=1 helo=x), (account u HELO x).
-func readClaim(inside string) remark {
-	r := remark{kind: claim}
-	l := lexer{text: inside}
-	for i := 0; ; i++ {
-		w, ok := l.nextWord()
-		if !ok {
-			return r
+func (r *remark) readClaim(l lexer) {
+	r.kind = claim
+	for w, ok := l.nextWord(); ok; w, ok = l.nextWord() {
+		if r.readMarked(w) || !isHELO(w) {
+			continue
 		}
-		if helo, ok := setApart(w); ok {
-			r.claim(helo)
-		} else if isHELO(w) {
-			helo, _ := l.nextWord()
-			r.claim(helo)
-			r.twofold = i == 0 && strings.HasPrefix(helo, "[")
-		} else if ip, ok := clientAddress(w); ok && !hasPrefixFold(w, "ident=") {
-			r.ip = ip
+		helo, _ := l.nextWord()
+		r.claim(helo)
+		// HELO [192.0.2.1] may be the TCP-info of a host with that name.
+		if !strings.HasPrefix(helo, "[") {
+			r.excuse(helo)
 		}
 	}
+}
+
+// readMarked reads a word with the client's text set apart in it: helo=x,
+// "EHLO x", ident=x.
+func (r *remark) readMarked(w string) bool {
+	if hasPrefixFold(w, "ident=") {
+		r.excuse(w)
+		return true
+	}
+	helo, ok := setApart(w)
+	if ok {
+		r.claim(helo)
+		r.excuse(helo)
+	}
+	return ok
 }
 
 func (r *remark) claim(helo string) {
 	if !r.claimed {
 		r.claimed, r.helo = true, trimComma(helo)
+	}
+}
+
+// excuse takes the client's text, unless an @ is in it: what stands before that
+// may be an ident, and the server's address behind it.
+func (r *remark) excuse(s string) {
+	if strings.IndexByte(s, '@') < 0 {
+		r.asides.add(s)
 	}
 }
 
@@ -146,15 +184,4 @@ func isLocal(first, second string) bool {
 		return isOneOf(second, "socket]", "localhost]]")
 	}
 	return isOneOf(second, "[local]", "[unix", "[[UNIX:")
-}
-
-// anyAddress returns the first address among the words of a comment.
-func anyAddress(inside string) netip.Addr {
-	l := lexer{text: inside}
-	for w, ok := l.nextWord(); ok; w, ok = l.nextWord() {
-		if ip, ok := clientAddress(w); ok {
-			return ip
-		}
-	}
-	return netip.Addr{}
 }

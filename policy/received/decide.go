@@ -24,12 +24,28 @@ const (
 	noAddress = "no client address"
 )
 
-// decide weighs what the from clause holds, best evidence first.
-func (f *field) decide() (netip.Addr, Kind, string) {
+// decide weighs what the from clause holds, best evidence first. Whatever else
+// looks like an address in the evidence must be the client's own text.
+func (f *field) decide(evidence string) (netip.Addr, Kind, string) {
+	ip, kind, why := f.weigh()
+	if f.enclosed && why == noAddress {
+		kind, why = NotAHop, submission
+	}
+	excused := 0
+	if kind == Relay {
+		excused = f.excused(ip)
+	}
+	if kind != Unrecognised && strays(evidence, ip) != excused {
+		return netip.Addr{}, Unrecognised, several
+	}
+	return ip, kind, why
+}
+
+func (f *field) weigh() (netip.Addr, Kind, string) {
 	c, s := &f.client, &f.server
 	var none netip.Addr
 	switch {
-	case c.unclear, c.info.IsValid() && c.claimed && differ(c.lead, c.info):
+	case c.unclear:
 		return none, Unrecognised, several
 	case c.blank:
 		return none, Unrecognised, invalid
@@ -41,30 +57,16 @@ func (f *field) decide() (netip.Addr, Kind, string) {
 		return none, Unrecognised, noAddress
 	case c.unnamed:
 		return none, Unrecognised, nameOnly
-	case c.twofold && !s.communigate:
-		return none, Unrecognised, several
-	}
-	return f.decideWithoutTCPInfo()
-}
-
-func (f *field) decideWithoutTCPInfo() (netip.Addr, Kind, string) {
-	c, s := &f.client, &f.server
-	ip, why := c.tail, behindName
-	switch {
-	case ip.IsValid():
+	case c.tail.IsValid():
+		return c.tail, Relay, behindName
 	case c.lead.IsValid() && s.auth && !c.claimed:
-		return netip.Addr{}, Unrecognised, hidden
+		return none, Unrecognised, hidden
 	case c.lead.IsValid():
-		ip, why = c.lead, literalOnly
+		return c.lead, Relay, literalOnly
 	case s.http || c.claimed:
-		ip, why = c.bare, bareOnly
-	default:
-		return ip, Unrecognised, noAddress
+		return c.bare, Relay, bareOnly
 	}
-	if differ(c.strange, ip) {
-		return netip.Addr{}, Unrecognised, several
-	}
-	return ip, Relay, why
+	return none, Unrecognised, noAddress
 }
 
 // helo returns the HELO of a hop: the claim's, else the word that the TCP-info

@@ -4,10 +4,13 @@ import "strings"
 
 // A field is one Received field, clause by clause.
 type field struct {
-	client client
-	server server
-	inFrom bool
-	broken bool // the parentheses or quotation marks of the field don't match
+	client   client
+	server   server
+	isHop    bool // there is a from clause
+	enclosed bool // it stands in a comment
+	inFrom   bool
+	hasBy    bool // a by stands somewhere
+	broken   bool // the parentheses or quotation marks of the field don't match
 }
 
 // A server is what the clauses after from say about the server that wrote them.
@@ -25,6 +28,12 @@ type server struct {
 	communigate bool
 }
 
+func (f *field) parse(l lexer) {
+	f.enclosed = f.open(&l)
+	f.isHop = f.enclosed || f.inFrom
+	f.read(&l)
+}
+
 // open reads up to the from clause. Some servers put the whole clause into a
 // comment before by.
 func (f *field) open(l *lexer) (enclosed bool) {
@@ -37,7 +46,7 @@ func (f *field) open(l *lexer) (enclosed bool) {
 			}
 			return false
 		}
-		inside := lexer{text: t.text}
+		inside := l.inside(t)
 		if first := inside.next(); isOneOf(first.text, "from") && l.before("by") {
 			f.inFrom = true
 			f.read(&inside)
@@ -55,25 +64,29 @@ func (f *field) read(l *lexer) {
 		switch {
 		case f.inFrom && t.kind == word:
 			f.client.word(t.text)
-			f.inFrom = !strings.HasSuffix(t.text, ";")
+			f.inFrom = f.hasBy || !strings.HasSuffix(t.text, ";")
 		case f.inFrom:
-			f.client.comment(t.text)
+			f.client.comment(l.inside(t))
 		case t.kind == word:
 			f.server.word(t.text)
 		default:
 			f.server.comment(t.text)
 		}
 	}
-	f.broken = f.broken || l.broken
+	f.broken = f.broken || l.broken || f.client.broken
 }
 
-// endsFrom tells whether a word begins the next clause. A client may call
-// itself anything: the first word is its name, "by" at least before a comment.
+// endsFrom tells whether a word begins the next clause: by, and only in a field
+// without it another one. A client may call itself anything: the first word is
+// its name, "by" at least before a comment.
 func (f *field) endsFrom(s string, l *lexer) bool {
-	if f.client.tokens == 0 {
+	switch {
+	case f.client.tokens == 0:
 		return strings.EqualFold(s, "by") && !l.atComment()
+	case strings.EqualFold(s, "by"):
+		return true
 	}
-	return s[0] == ';' || isOneOf(s, "by", "with", "id", "for", "via")
+	return !f.hasBy && (s[0] == ';' || isOneOf(s, "with", "id", "for", "via"))
 }
 
 // unbounded tells whether there is no telling where the from clause ends. A

@@ -15,24 +15,31 @@ type client struct {
 	words  int
 	picked int    // how many words are those of pickup
 	head   string // the word directly after from
+	second remark // the comment directly behind head
 	helo   string
 
 	info netip.Addr // in the TCP-info comment
 	tail netip.Addr // a literal after head, outside comments
 	lead netip.Addr // head itself, as a literal
 	bare netip.Addr // head itself, without brackets
+	ipAt int        // which token the last of info and tail is, counted from 1
 
-	strange netip.Addr // an address in a comment that is no TCP-info
-	claimed bool       // a comment tells the HELO, the account, or whom the client speaks for
-	twofold bool       // a claim may be a TCP-info
-	blank   bool       // a TCP-info has no valid address
-	unix    bool       // a comment says that there was no network
-	unnamed bool       // a comment that may be about the client tells no address
-	settled bool       // such comments stand before tail: those behind it don't count
-	unclear bool       // addresses contradict each other
+	asides  asides // besides head and second
+	account string // the comment with the account that it logged in to
+
+	claimed bool // a comment tells the HELO, the account, or whom the client speaks for
+	blank   bool // a TCP-info has no valid address
+	unix    bool // a comment says that there was no network
+	unnamed bool // a comment that may be about the client tells no address
+	settled bool // such comments stand before tail: those behind it don't count
+	broken  bool // the quotation marks of a comment don't match
+	unclear bool // a comment contradicts itself
 }
 
 func (c *client) word(s string) {
+	if s == "[" || s == "]" {
+		return // MDaemon writes [(192.0.2.1)]
+	}
 	if c.words < len(pickup) && strings.EqualFold(s, pickup[c.words]) {
 		c.picked++
 	}
@@ -45,41 +52,43 @@ func (c *client) word(s string) {
 		c.head, c.lead = s, ip
 		c.bare, _ = bare(s)
 	case ok:
-		c.unclear = c.unclear || differ(c.tail, ip) || differ(c.info, ip)
-		c.tail = ip
+		c.tail, c.ipAt = ip, c.tokens
 		// Comments before the server's own literal were about the name.
 		c.settled = c.tokens > 2
-		c.twofold, c.unnamed, c.strange = false, false, netip.Addr{}
+		c.unnamed = false
 	}
 }
 
-func (c *client) comment(inside string) {
+func (c *client) comment(inside lexer) {
 	c.tokens++
 	r := readComment(inside)
+	if c.tokens == 2 {
+		c.second = r
+	}
 	switch r.kind {
 	case tcpInfo:
-		c.unclear = c.unclear || differ(c.info, r.ip) || differ(c.tail, r.ip)
-		c.info = r.ip
+		c.info, c.ipAt = r.ip, c.tokens
+		c.asides.addAll(&r.asides)
+	case note:
+		c.asides.addAll(&r.asides)
+		if hasPrefixFold(r.text, "Authenticated sender:") {
+			c.account = r.text
+		}
 	case blank:
 		c.blank = true
 	case unix:
 		c.unix = true
 	case claim:
 		c.claimed = true
-		c.twofold = c.twofold || r.twofold
 	case unclear:
 		c.unclear = true
 	case other:
 		c.unnamed = c.unnamed || !c.settled
 	}
-	if r.kind != tcpInfo && r.ip.IsValid() {
-		c.strange = r.ip
-	}
+	c.broken = c.broken || r.broken
 	if r.claimed && c.helo == "" {
 		c.helo = r.helo
 	}
 }
-
-func differ(a, b netip.Addr) bool { return a.IsValid() && a != b }
 
 func (c *client) isPickup() bool { return c.words == len(pickup) && c.picked == len(pickup) }

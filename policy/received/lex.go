@@ -5,10 +5,11 @@ import "strings"
 // A lexer cuts a field body, or the inside of a comment, into words and
 // comments. It never copies: folding is white space like any other. A comment
 // is one token, whatever is nested in it, and only the comments of the outermost
-// level are cut up in turn, in at most three passes: that makes Parse linear.
+// level are cut up in turn, in a fixed number of passes: that makes Parse linear.
 type lexer struct {
 	text   string
 	pos    int
+	plain  bool // quotation marks and backslashes are text like any other
 	broken bool // a comment or quoted string isn't closed, or closes what wasn't open
 }
 
@@ -50,7 +51,9 @@ func (l *lexer) comment() token {
 	for ; l.pos < len(l.text); l.pos++ {
 		switch l.text[l.pos] {
 		case '\\':
-			l.pos++
+			if !l.plain {
+				l.pos++
+			}
 		case '(':
 			depth++
 		case ')':
@@ -72,15 +75,20 @@ func (l *lexer) word() token {
 		switch c := l.text[l.pos]; {
 		case isSpace(c), c == '(', c == ')':
 			return token{word, l.text[start:l.pos]}
-		case c == '"':
+		case c == '"' && !l.plain:
 			l.quoted()
-		case c == '\\' && l.pos+1 < len(l.text) && isParen(l.text[l.pos+1]):
+		case c == '\\' && !l.plain && l.pos+1 < len(l.text) && isParen(l.text[l.pos+1]):
 			l.pos += 2
 		default:
 			l.pos++
 		}
 	}
 	return token{word, l.text[start:]}
+}
+
+// inside returns a lexer for what stands in a comment.
+func (l *lexer) inside(comment token) lexer {
+	return lexer{text: comment.text, plain: l.plain}
 }
 
 func (l *lexer) quoted() {
@@ -94,6 +102,17 @@ func (l *lexer) quoted() {
 		}
 	}
 	l.broken, l.pos = true, len(l.text)
+}
+
+// misquoted tells whether a quoted string in the rest isn't closed.
+func (l lexer) misquoted() bool {
+	if l.plain || strings.IndexByte(l.text, '"') < 0 {
+		return false
+	}
+	for l.next().kind != end {
+		continue
+	}
+	return l.broken
 }
 
 // nextWord skips comments.

@@ -35,17 +35,46 @@
 // Client and spammer choose the HELO, the ident, the envelope addresses, the
 // certificate, and the reverse name of their own addresses. A wrong address is
 // far worse than none, so the package knows shapes, not products (one apart, where
-// the shape alone is ambiguous), and in doubt
-// the hop is Unrecognised:
+// the shape alone is ambiguous), and in doubt the hop is Unrecognised.
 //
-//   - Nothing outside the from clause counts. It ends at the first by outside
-//     comments; a second one, or parentheses that don't match, are doubt.
-//   - A TCP-info wins over everything else in the clause. Two that differ are doubt.
-//   - A TCP-info that is there but has no valid address is not replaced by the HELO.
-//   - A host name may look like an address, a marker or a keyword. Wherever that
-//     could change the answer, two addresses stand in the clause, and that is doubt.
-//   - A local submission is known by what stands where the address would, or by
+// Comments and quoted strings can't be relied on: servers copy what a client says
+// without escaping it, and so it may close the one, open the other, or end the
+// from clause. But the client can't unwrite. Whatever it says, the server's own
+// address stands in the field, set off by brackets, parentheses or space, and a
+// by behind it. So the grammar only proposes an address. It is taken if no other
+// one, in whatever comment or quotation, stands anywhere before the last word by,
+// except in a place where no server writes its client's:
+//
+//   - the HELO directly before the TCP-info, in one word;
+//   - a HELO behind a marker, where another address says that it is one;
+//   - the reverse name or ident directly before the address, in one comment with it;
+//   - the domain of a mail address in angle brackets, the account of a client that
+//     logged in, the client of a proxy.
+//
+// Likewise a hop is a local submission only if there is no address at all: else a
+// client could make the gateway's own field seem none, and its own count. For the
+// rest,
+//
+//   - a TCP-info that is there but has no valid address is not replaced by the HELO;
+//   - a local submission is known by what stands where the address would, or by
 //     its protocol, never by the name localhost.
+//
+// # What can't be decided
+//
+// Some lines of different servers are the same, letter for letter:
+//
+//   - A server that records no address ("from HELO by …") writes what any other
+//     would if the HELO is "x ([192.0.2.1])", or only the literal. Such a server
+//     tells nothing about its clients, and must not be relied on for it.
+//   - "from 192.0.2.1 (EHLO x) (192.0.2.2) by …" is a client 192.0.2.2 with the
+//     first as its reverse name, or a client 192.0.2.1 with parentheses in its
+//     HELO: Unrecognised, except for the name 127.0.0.1, which Yahoo writes for
+//     a client without one.
+//   - "from [192.0.2.1] (HELO [192.0.2.2]) by …" is the mirror layout, or the TCP-info
+//     of a host named HELO: Unrecognised, except from CommuniGate.
+//   - "from name(192.0.2.1, HELO [192.0.2.2]) by …" is smap with a HELO literal, or
+//     another server and a reverse name with a space: Unrecognised.
+//   - An IPv6 address and a port without brackets between them may be one address.
 package received
 
 import "net/netip"
@@ -81,7 +110,7 @@ type Hop struct {
 	Kind Kind
 	IP   netip.Addr // valid only for Relay; unmapped, no zone
 	HELO string     // what the client called itself; "" where it isn't certain
-	By   string     // the server that wrote the field; "" where it isn't certain
+	By   string     // what the field names as its server; "" where it isn't certain
 	Why  string     // why this kind, or how the address was found: a fixed phrase
 }
 
@@ -89,22 +118,29 @@ type Hop struct {
 // it can't read is Unrecognised. It takes time linear in the length, of which
 // it looks at 8 KiB at most.
 func Parse(value string) Hop {
-	l := lexer{text: value[:min(len(value), maxValue)]}
-	var f field
-	enclosed := f.open(&l)
-	isHop := enclosed || f.inFrom
-	f.read(&l)
+	text := value[:min(len(value), maxValue)]
+	by := lastBy(text)
+	evidence := text
+	if by >= 0 {
+		evidence = text[:by]
+	}
+	f := field{hasBy: by >= 0}
+	f.parse(lexer{text: text})
+	if f.broken {
+		plain := field{hasBy: by >= 0}
+		if plain.parse(lexer{text: text, plain: true}); !plain.broken {
+			f = plain
+		}
+	}
 	h := Hop{Kind: NotAHop, Why: noFrom}
 	switch {
-	case isHop && len(value) > maxValue:
+	case !f.isHop:
+	case len(value) > maxValue:
 		h = Hop{Kind: Unrecognised, Why: tooLong}
-	case isHop && f.unbounded():
+	case f.unbounded():
 		h = Hop{Kind: Unrecognised, Why: unbounded}
-	case isHop:
-		h.IP, h.Kind, h.Why = f.decide()
-	}
-	if enclosed && h.Why == noAddress {
-		h.Kind, h.Why = NotAHop, submission
+	default:
+		h.IP, h.Kind, h.Why = f.decide(evidence)
 	}
 	if h.Kind == Relay {
 		h.HELO = f.helo()

@@ -9,24 +9,29 @@ import (
 // words. The name is its owner's to choose, so it may look like an address; a
 // second word in brackets is the address then. Without one the first word is
 // it, or holds it; before and after are the lexers before and behind the second.
-func readTCPInfo(first, second string, before, after lexer) remark {
+func (r *remark) readTCPInfo(first, second string, before, after lexer) {
 	if strings.HasPrefix(second, "[") {
-		ip, ok := literal(trimComma(second))
-		if !ok {
-			return remark{kind: blank}
-		}
-		return readRest(ip, &after, false)
+		r.asides.add(first)
+		r.readAddress(trimComma(second), &after)
+	} else if ip, ok := clientAddress(first); ok {
+		r.asides.add(first[:max(0, strings.LastIndexByte(first, '@'))])
+		r.kind, r.ip = tcpInfo, ip
+		r.readRest(&before, strings.HasSuffix(first, ","))
+	} else if isEscaped(first) {
+		r.readEscaped(second, &after)
+	} else if strings.HasPrefix(first, "[") {
+		r.kind = blank
 	}
-	if ip, ok := clientAddress(first); ok {
-		return readRest(ip, &before, strings.HasSuffix(first, ","))
+}
+
+func (r *remark) readAddress(w string, rest *lexer) {
+	ip, ok := literal(w)
+	if !ok {
+		r.kind = blank
+		return
 	}
-	if isEscaped(first) {
-		return readEscaped(second, &after)
-	}
-	if strings.HasPrefix(first, "[") {
-		return remark{kind: blank}
-	}
-	return remark{kind: other}
+	r.kind, r.ip = tcpInfo, ip
+	r.readRest(rest, false)
 }
 
 // clientAddress reads an address, or one that follows an ident and @, or one in
@@ -42,40 +47,28 @@ func clientAddress(s string) (netip.Addr, bool) {
 	return bare(s)
 }
 
-// readRest looks through what follows the address. The client's text in it may
-// be an address where the server set it apart, as helo=x, "EHLO x" or, behind
-// an address without brackets and a comma, HELO x. Any other address is doubt.
-func readRest(ip netip.Addr, l *lexer, comma bool) remark {
-	r := remark{kind: tcpInfo, ip: ip}
+// readRest looks through what follows the address for the HELO: set apart, or,
+// behind an address without brackets and a comma, as HELO x. Another word in
+// brackets that is no address may be the client's, left out.
+func (r *remark) readRest(l *lexer, comma bool) {
 	for w, ok := l.nextWord(); ok; w, ok = l.nextWord() {
-		if helo, ok := setApart(w); ok {
-			r.claim(helo)
+		if r.readMarked(w) {
 			continue
 		}
-		helo := isHELO(w)
-		if helo {
+		if isHELO(w) {
 			w, _ = l.nextWord()
 			r.claim(w)
+			if comma && !strings.HasPrefix(w, "[") {
+				r.excuse(w)
+			}
 		}
-		if contradicts(w, ip) && (!helo || !comma || w[0] == '[') {
-			return remark{kind: unclear}
+		if _, ok := literal(trimComma(w)); !ok && strings.HasPrefix(w, "[") {
+			r.kind = unclear
 		}
 	}
 	if l.broken {
-		return remark{kind: unclear}
+		r.kind = unclear
 	}
-	return r
-}
-
-// contradicts tells whether a word stands where an address would and isn't ip.
-func contradicts(w string, ip netip.Addr) bool {
-	w = trimComma(w)
-	if strings.HasPrefix(w, "[") {
-		other, ok := literal(w)
-		return !ok || other != ip
-	}
-	other, ok := bare(w)
-	return ok && other != ip
 }
 
 // isEscaped tells whether a name holds quoted pairs: this server escapes what
@@ -84,17 +77,13 @@ func isEscaped(name string) bool {
 	return strings.Contains(name, `\(`) || strings.Contains(name, `\)`)
 }
 
-// readEscaped reads the remaining words of an escaped name, and the one address
+// readEscaped reads the remaining words of an escaped name, and the address
 // after it.
-func readEscaped(w string, l *lexer) remark {
+func (r *remark) readEscaped(w string, l *lexer) {
 	for ok := true; ok; w, ok = l.nextWord() {
 		if strings.HasPrefix(w, "[") {
-			ip, ok := literal(w)
-			if !ok {
-				return remark{kind: blank}
-			}
-			return readRest(ip, l, false)
+			r.readAddress(w, l)
+			return
 		}
 	}
-	return remark{kind: other}
 }
