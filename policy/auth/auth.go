@@ -13,11 +13,13 @@
 //
 // # When
 //
-// A [Checker] begins when the header of a message is there: it looks up keys and
-// evaluates SPF while the body still comes in, which it reads only if there is
-// a signature to verify. It takes at most [evaluationTime] from then on, and
-// at most [maxQueries] DNS queries that the cache can't answer; what is not known
-// by then is a temporary error, which never refuses mail by itself.
+// A [Checker] begins when the header of a message is there: it looks up the keys of
+// signatures while the body still comes in, which it reads only if there is a
+// signature to verify. The rest, a few lookups that are mostly in the cache, waits
+// for the end of the message: a goroutine for each message would cost more
+// than it saves. From there it takes at most 20 seconds, and at most 150 DNS queries
+// that the cache can't answer; what is not known by then is a temporary error,
+// which never refuses mail by itself.
 package auth
 
 import (
@@ -35,7 +37,7 @@ import (
 
 // Limits for one message.
 const (
-	// evaluationTime is what all lookups of a message may take together.
+	// evaluationTime is what all lookups at the end of a message may take together.
 	evaluationTime = 20 * time.Second
 	// maxQueries is how many DNS queries a message may cause: SPF alone is
 	// allowed 60 names, DMARC a few tree walks.
@@ -70,13 +72,7 @@ func New(c Config, client *dns.Client) *Checker { return &Checker{c, client} }
 // Begin starts with a message whose header is there.
 func (c *Checker) Begin(ctx context.Context, r policy.AuthRequest) policy.Authenticator {
 	m := &message{checker: c, request: r, dns: c.dns.WithBudget(maxQueries)}
-	m.ctx, m.cancel = context.WithTimeout(ctx, evaluationTime)
-	if c.config.SPF {
-		m.spf = make(chan policy.SPF, 1)
-		go func() { m.spf <- m.checkSPF() }()
-	}
 	if c.config.DKIM {
-		// The time for keys runs from now; the body may take longer to come.
 		m.dkim = dkim.Begin(ctx, r.Header, m.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures})
 	}
 	return m
@@ -110,11 +106,7 @@ type message struct {
 	checker *Checker
 	request policy.AuthRequest
 	dns     *dns.Client
-	// ctx limits all but the wait for the body.
-	ctx    context.Context
-	cancel context.CancelFunc
-	spf    chan policy.SPF
-	dkim   *dkim.Check
+	dkim    *dkim.Check
 }
 
 func (m *message) WantsBody() bool { return m.dkim != nil && m.dkim.WantsBody() }
@@ -126,37 +118,38 @@ func (m *message) Write(p []byte) {
 }
 
 func (m *message) Abort() {
-	m.cancel()
 	if m.dkim != nil {
 		m.dkim.Abort()
 	}
 }
 
-// Finish returns the results. DMARC comes last, since it judges the others.
+// Finish returns the results. DKIM comes first, since its lookups have been under way
+// for the longest time, and DMARC last, since it judges the others.
 func (m *message) Finish(ctx context.Context) policy.Authentication {
-	defer m.cancel()
+	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
+	defer cancel()
+	config := &m.checker.config
 	var a policy.Authentication
-	if m.spf != nil {
-		// It ends with m.ctx at the latest.
-		a.SPF = <-m.spf
-	}
-	if m.dkim != nil {
+	if config.DKIM {
 		a.DKIM = m.dkim.Finish(ctx)
 	}
-	if m.checker.config.DMARC {
+	if config.SPF {
+		a.SPF = m.checkSPF(ctx)
+	}
+	if config.DMARC {
 		a.DMARC = m.checkDMARC(ctx, &a)
 	}
-	if m.dkim != nil && len(a.DKIM) == 0 {
+	if config.DKIM && len(a.DKIM) == 0 {
 		a.DKIM = []policy.DKIM{{Result: policy.AuthNone, Reason: "no signature"}}
 	}
 	return a
 }
 
 // checkSPF asks SPF about the source, if there is one outside of the gateways.
-func (m *message) checkSPF() policy.SPF {
+func (m *message) checkSPF(ctx context.Context) policy.SPF {
 	switch s := m.request.Source; s.Outcome {
 	case policy.External:
-		return spf.Check(m.ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
+		return spf.Check(ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
 	case policy.Fallback:
 		return policy.SPF{Result: policy.AuthNone, Reason: "no source is known behind the gateway"}
 	}
@@ -166,8 +159,6 @@ func (m *message) checkSPF() policy.SPF {
 // checkDMARC judges the other results. A failure counts only if SPF could have
 // passed: without a source, an honest message may have nothing to show.
 func (m *message) checkDMARC(ctx context.Context, a *policy.Authentication) policy.DMARC {
-	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
-	defer cancel()
 	d := dmarc.Evaluate(ctx, m.dns, dmarc.Input{From: m.from(), SPF: a.SPF, DKIM: a.DKIM})
 	if d.Result == policy.AuthFail && m.request.Source.Outcome != policy.External {
 		d.Result, d.Reason = policy.AuthNone, "no source is known to compare with"

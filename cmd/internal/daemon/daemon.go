@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -66,6 +67,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	d := &daemon{path: path, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
 	d.current.Store(g)
+	shareProcessors()
 	// When the reader of the log goes away, that is no reason to go away too.
 	signal.Ignore(syscall.SIGPIPE)
 	// Signals are caught before anybody can know that we run.
@@ -86,6 +88,15 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 }
 
 func (d *daemon) rules() milter.Rules { return d.current.Load().rules }
+
+// shareProcessors leaves half of the machine to the mail server, unless the environment
+// says otherwise: idle processors of Go's scheduler look for work all the time that
+// messages come, which cost more than the messages do.
+func shareProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
+	}
+}
 
 // serve runs the server on all listeners until the first of them fails or ctx ends.
 func (d *daemon) serve(ctx context.Context, server *milter.Server, listeners []net.Listener, hangup <-chan os.Signal) error {
