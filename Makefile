@@ -20,7 +20,8 @@ demo: build ## what gatemilter does, shown with a throw-away Postfix
 
 bench: ## speed, each beside something else in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/received ./policy
-	$(GO) test -run '^$$' -bench . -timeout 20m ./milter
+	$(GO) test -run '^$$' -bench . ./milter
+	$(GO) test -run '^$$' -bench . ./cmd/gatemilter
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -112,7 +112,7 @@ type DMARC struct {
 
 // judgeDMARC does what the author's domain asks for mail that fails DMARC, where
 // that is to be enforced.
-func (p *Policy) judgeDMARC(g *gateway, v *Verdict) {
+func (p *Policy) judgeDMARC(g *gateway, header []Field, v *Verdict) {
 	d := &v.Authentication.DMARC
 	mode := p.dmarc
 	if g != nil && g.DMARC != nil {
@@ -122,6 +122,9 @@ func (p *Policy) judgeDMARC(g *gateway, v *Verdict) {
 		return
 	}
 	switch {
+	case countFields(header, "From") > 1:
+		// No mail program writes that, and nobody knows which one the reader sees.
+		v.refuse(refuse(Reply{550, "5.7.1", "message has more than one From field"}, Reason{DMARCReject, "the author can't be told: there are several From fields"}))
 	case d.Result == AuthPermError:
 		// The reader may be shown an author of whom nobody knows which it is.
 		v.note(DMARCQuarantine, "the author can't be told: "+d.Reason)
@@ -143,4 +146,13 @@ func (p *Policy) quarantine(g *gateway, v *Verdict) {
 	}
 	v.Spam.IsSpam, v.Spam.ByDMARC = true, true
 	v.spam(g)
+}
+
+func countFields(header []Field, name string) (n int) {
+	for i := range header {
+		if header[i].Is(name) {
+			n++
+		}
+	}
+	return n
 }

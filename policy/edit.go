@@ -47,7 +47,7 @@ func (p *Policy) edit(t *Transaction, v *Verdict) {
 	if len(p.gateways) == 0 && t.checker == nil {
 		return
 	}
-	remove := t.forgedFields()
+	remove := t.forgedFields(v.Spam.ByDMARC)
 	if n := len(remove); n > 0 {
 		v.note(ForgedField, fields(n)+" that only this server may set")
 	}
@@ -114,13 +114,14 @@ func fields(n int) string {
 	return strconv.Itoa(n) + " header fields"
 }
 
-// forgedFields returns the indexes of the fields that only this server may set.
-func (t *Transaction) forgedFields() []int {
+// forgedFields returns the indexes of the fields that only this server may set: those
+// that mark spam too, where we mark it ourselves.
+func (t *Transaction) forgedFields(marked bool) []int {
 	var found []int
 	g := t.vouched()
 	for i := range t.header {
 		f := &t.header[i]
-		if len(t.policy.gateways) > 0 && g.forged(f) || t.checker != nil && t.checker.Claims(f) {
+		if len(t.policy.gateways) > 0 && g.forged(f) || marked && f.marksSpam() || t.checker != nil && t.checker.Claims(f) {
 			found = append(found, i)
 		}
 	}
@@ -137,8 +138,10 @@ func (g *gateway) forged(f *Field) bool {
 	if g != nil && g.SpamHeader == nil {
 		return false
 	}
-	return f.Is(fieldSpamFlag) || f.Is(fieldSpamStatus)
+	return f.marksSpam()
 }
+
+func (f *Field) marksSpam() bool { return f.Is(fieldSpamFlag) || f.Is(fieldSpamStatus) }
 
 // spamStatus is the value of X-Spam-Status, in the form in which SpamAssassin
 // writes it.
@@ -151,7 +154,7 @@ func (v *Verdict) spamStatus() string {
 		why = append(why, "gateway="+v.Gateway)
 	}
 	if v.Spam.ByDMARC {
-		why = append(why, "dmarc=fail")
+		why = append(why, "dmarc="+string(v.Authentication.DMARC.Result))
 	}
 	return "Yes, " + strings.Join(why, " ")
 }

@@ -101,11 +101,8 @@ func (s *Source) reasons(g *gateway) []Reason {
 		return []Reason{{SourceFound, "the client itself"}}
 	}
 	var reasons []Reason
-	for i := range s.Hops {
-		if s.Hops[i].Role == RolePassed {
-			reasons = append(reasons, Reason{UnrecognisedHop, "a hop was passed that is not recognised, so the source could be forged: unrecognized_hop = stop forbids that"})
-			break
-		}
+	if s.Doubtful() {
+		reasons = append(reasons, Reason{UnrecognisedHop, "a hop was passed that is not recognised, so the source could be forged: unrecognized_hop = stop forbids that"})
 	}
 	switch s.Outcome {
 	case External:

@@ -235,7 +235,7 @@ func (t *Transaction) Finish(ctx context.Context) Verdict {
 	if t.authenticator != nil {
 		v.Authentication = t.authenticator.Finish(ctx)
 		t.authenticator = nil
-		t.policy.judgeDMARC(t.vouched(), v)
+		t.policy.judgeDMARC(t.vouched(), t.header, v)
 	}
 	if !v.Action.Refuses() {
 		t.policy.edit(t, v)

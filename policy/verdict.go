@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"gatemilter/policy/received"
 )
@@ -119,6 +120,12 @@ type Source struct {
 	// Hops are the Received fields that were looked at, topmost first. They are
 	// empty when the source is the client itself.
 	Hops []Hop
+}
+
+// Doubtful says that the source stands beneath a hop that could not be read: whoever
+// sent the message may have written it.
+func (s *Source) Doubtful() bool {
+	return slices.ContainsFunc(s.Hops, func(h Hop) bool { return h.Role == RolePassed })
 }
 
 // An Outcome says how the source was found.

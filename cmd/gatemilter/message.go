@@ -52,13 +52,11 @@ func splitMessage(r io.Reader) (header []policy.Field, body io.Reader, err error
 		}
 	}
 	for n, read := 0, 0; ; n++ {
-		line, err := lines.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, nil, fmt.Errorf("message can't be read: %w", err)
+		line, err := readLine(lines, maxHeaderBytes-read)
+		if err != nil {
+			return nil, nil, err
 		}
-		if read += len(line); read > maxHeaderBytes {
-			return nil, nil, fmt.Errorf("header has more than %d octets, which the daemon refuses too", maxHeaderBytes)
-		}
+		read += len(line)
 		text := strings.TrimRight(line, "\r\n")
 		switch {
 		case n == 0 && strings.HasPrefix(text, "From "):
@@ -79,6 +77,23 @@ func splitMessage(r io.Reader) (header []policy.Field, body io.Reader, err error
 				rest = io.MultiReader(strings.NewReader(line), lines)
 			}
 			return header, withCRLF(io.LimitReader(rest, maxBodyBytes)), nil
+		}
+	}
+}
+
+// readLine reads a line of at most so many octets of the header.
+func readLine(r *bufio.Reader, limit int) (string, error) {
+	var line []byte
+	for {
+		piece, err := r.ReadSlice('\n')
+		if line = append(line, piece...); len(line) > limit {
+			return "", fmt.Errorf("header has more than %d octets, which the daemon refuses too", maxHeaderBytes)
+		}
+		switch {
+		case err == nil, errors.Is(err, io.EOF):
+			return string(line), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", fmt.Errorf("message can't be read: %w", err)
 		}
 	}
 }

@@ -25,6 +25,7 @@ package auth
 import (
 	"context"
 	"net/netip"
+	"strings"
 	"time"
 
 	"gatemilter/policy"
@@ -95,10 +96,15 @@ func (c *Checker) Report(a *policy.Authentication, v *policy.Verdict) []policy.F
 	return fields
 }
 
-// Claims says whether a field is an Authentication-Results that could be taken for
-// one of ours.
+// Claims says whether a field is a report that could be taken for one of ours.
 func (c *Checker) Claims(f *policy.Field) bool {
-	return f.Is("Authentication-Results") && authres.Claims(f.Value, c.config.AuthservID)
+	switch {
+	case f.Is("Authentication-Results"):
+		return authres.Claims(f.Value, c.config.AuthservID)
+	case f.Is("Received-SPF"):
+		return c.config.ReceivedSPF && strings.Contains(strings.ToLower(f.Value), strings.ToLower(c.config.AuthservID))
+	}
+	return false
 }
 
 // message is a message that is being authenticated.
@@ -149,7 +155,12 @@ func (m *message) Finish(ctx context.Context) policy.Authentication {
 func (m *message) checkSPF(ctx context.Context) policy.SPF {
 	switch s := m.request.Source; s.Outcome {
 	case policy.External:
-		return spf.Check(ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
+		result := spf.Check(ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
+		if result.Result == policy.AuthPass && s.Doubtful() {
+			// The sender may have chosen the address: no pass in our name.
+			result.Result, result.Reason = policy.AuthPolicy, "the source stands beneath a hop that could not be read"
+		}
+		return result
 	case policy.Fallback:
 		return policy.SPF{Result: policy.AuthNone, Reason: "no source is known behind the gateway"}
 	}
@@ -160,7 +171,7 @@ func (m *message) checkSPF(ctx context.Context) policy.SPF {
 // passed: without a source, an honest message may have nothing to show.
 func (m *message) checkDMARC(ctx context.Context, a *policy.Authentication) policy.DMARC {
 	d := dmarc.Evaluate(ctx, m.dns, dmarc.Input{From: m.from(), SPF: a.SPF, DKIM: a.DKIM})
-	if d.Result == policy.AuthFail && m.request.Source.Outcome != policy.External {
+	if s := m.request.Source; d.Result == policy.AuthFail && (s.Outcome != policy.External || s.Doubtful()) {
 		d.Result, d.Reason = policy.AuthNone, "no source is known to compare with"
 	}
 	return d

@@ -77,6 +77,9 @@ func from(ip string) policy.Source {
 // A1–A3, A5, I20: the results in short, "spf dkim,dkim dmarc policy".
 func TestAuthenticate(t *testing.T) {
 	good, bad := from("198.51.100.7"), from("198.51.100.8")
+	doubtful, worse := good, bad
+	doubtful.Hops = []policy.Hop{{Role: policy.RolePassed}, {Role: policy.RoleSource}}
+	worse.Hops = doubtful.Hops
 	for _, c := range []struct {
 		name   string
 		source policy.Source
@@ -94,6 +97,9 @@ func TestAuthenticate(t *testing.T) {
 		{"I4 internal: no check, no pass", policy.Source{Outcome: policy.Internal}, "a@author.example", "a@author.example", false, "none none none reject"},
 		{"internal, but signed", policy.Source{Outcome: policy.Internal}, "a@author.example", "a@author.example", true, "none pass pass reject"},
 		{"I20 never the gateway's own address", policy.Source{IP: good.IP, Outcome: policy.Fallback}, "a@author.example", "a@author.example", false, "none none none reject"},
+		{"I9 beneath an unrecognised hop: no pass", doubtful, "a@author.example", "a@author.example", false, "policy none none reject"},
+		{"I9 nor a failure that counts", worse, "a@author.example", "a@author.example", false, "fail none none reject"},
+		{"I9 but a signature", worse, "a@author.example", "a@author.example", true, "fail pass pass reject"},
 		{"A5 SERVFAIL", good, "a@broken.example", "a@broken.example", false, "temperror none temperror "},
 		{"A5 no such domain", good, "a@missing.example", "a@missing.example", false, "none none none "},
 	} {
@@ -183,8 +189,10 @@ func TestA4Report(t *testing.T) {
 		{policy.Field{Name: "authentication-RESULTS ", Value: " MX.example.com (really); dmarc=pass"}, true},
 		{policy.Field{Name: "Authentication-Results", Value: " mx.example.org; dmarc=pass"}, false},
 		{policy.Field{Name: "X-Authentication-Results", Value: " mx.example.com; dmarc=pass"}, false},
+		{policy.Field{Name: "Received-SPF", Value: " pass (MX.example.com: forged) receiver=mx.example.com"}, true},
+		{policy.Field{Name: "Received-SPF", Value: " pass (mx.example.org: theirs) receiver=mx.example.org"}, false},
 	} {
-		if got := New(everything, nil).Claims(&c.field); got != c.want {
+		if got := New(both, nil).Claims(&c.field); got != c.want {
 			t.Errorf("%v: claims %v", c.field, got)
 		}
 	}

@@ -59,11 +59,11 @@ func (f fields) nameServers(key string) []string {
 
 // parseNameServer reads an address with or without the port, which is 53 then.
 func parseNameServer(s string) (string, error) {
-	if ip, err := netip.ParseAddr(s); err == nil {
-		return netip.AddrPortFrom(ip.Unmap(), 53).String(), nil
-	}
 	at, err := netip.ParseAddrPort(s)
-	if err != nil || at.Port() == 0 {
+	if ip, alone := netip.ParseAddr(s); alone == nil {
+		at, err = netip.AddrPortFrom(ip, 53), nil
+	}
+	if err != nil || at.Port() == 0 || at.Addr().IsUnspecified() || at.Addr().IsMulticast() {
 		return "", fmt.Errorf("%s is no address of a name server", quote(s))
 	}
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String(), nil
@@ -95,11 +95,11 @@ func (f fields) signatures(key string) int {
 	if f.given(key) && f.off("dkim") {
 		f.doubt(key, "this has no effect with dkim = no (line %d): remove it", f.line("dkim"))
 	}
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseUint(text, 10, 8)
 	if err != nil || n < 1 || n > maxSignatures {
 		f.problem(key, "%s is not a number between 1 and %d: %s", quote(text), maxSignatures, hintFor(text, "write one in digits"))
 	}
-	return n
+	return int(n)
 }
 
 func (f fields) receivedSPF(key string) bool {
@@ -120,6 +120,8 @@ func (f fields) dmarc(key string, auth fields) policy.DMARCMode {
 		f.problem(key, "without SPF and DKIM, DMARC knows nothing: set dkim = yes (%s:%d), or dmarc = off", auth.sec.file, auth.line("dkim"))
 	case noDKIM && mode == policy.DMARCEnforce:
 		f.problem(key, "without DKIM, enforce would refuse honest mail that was forwarded: set dkim = yes (%s:%d), or dmarc = report", auth.sec.file, auth.line("dkim"))
+	case mode == policy.DMARCEnforce && auth.off("spf"):
+		f.problem(key, "without SPF, enforce would refuse honest mail that is not signed: set spf = yes (%s:%d), or dmarc = report", auth.sec.file, auth.line("spf"))
 	}
 	return mode
 }

@@ -1,5 +1,5 @@
 // Package lab sets up what a test, the demo or a benchmark of a mail filter needs around it: a private Postfix on
-// loopback, a certification authority, and an SMTP client that shows every reply as it came.
+// loopback, mail filters of others, a certification authority, and an SMTP client that shows every reply as it came.
 //
 // # Postfix
 //
@@ -10,6 +10,11 @@
 // The instance accepts mail for the mailboxes in [Config] and lets the loopback client take any identity by XCLIENT
 // (https://www.postfix.org/XCLIENT_README.html), so that a test connects "from" any address, name or login. Mail for
 // other domains leaves only through [Config.Relay]; where there is none it stays, and never goes to the outside.
+//
+// # Filters
+//
+// [Postfix.StartFilter] runs Debian's OpenDKIM or OpenDMARC beside an instance, in a directory and with a name server of
+// its own: what they sign is for a verifier to be tested, what they conclude for comparison. [NeedPackages] installs them.
 //
 // # TLS
 //

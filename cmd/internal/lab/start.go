@@ -180,7 +180,7 @@ func (p *Postfix) settle() error {
 func uidOf(name string) (uid int, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return 0, fmt.Errorf("%w: call NeedPostfix first", err)
+		return 0, fmt.Errorf("%w: call NeedPackages first", err)
 	}
 	return strconv.Atoi(u.Uid)
 }

@@ -1,0 +1,132 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const (
+	systemConfig = "/etc/postfix"
+	systemQueue  = "/var/spool/postfix"
+)
+
+// A debianPackage is what has to be known of a package to install it without harm.
+type debianPackage struct {
+	name    string
+	program string   // by which one tells that it is installed
+	with    []string // packages that are chosen along with it
+	answers string   // to its questions, for debconf-set-selections(1)
+	config  []string // what an installation would change if it is there already
+	pidFile string   // of the service that must not have been started
+}
+
+// debianPackages are those that tests and benchmarks use.
+var debianPackages = map[string]debianPackage{
+	"postfix": {
+		program: program("postfix"),
+		with:    []string{"libsasl2-modules"}, // without it Postfix's smtp client knows no login mechanism
+		answers: "postfix postfix/main_mailer_type select No configuration\n",
+		config:  []string{systemConfig},
+		pidFile: filepath.Join(systemQueue, pidFile),
+	},
+	"opendkim": {
+		program: program("opendkim"),
+		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
+		pidFile: "/run/opendkim/opendkim.pid",
+	},
+	"opendkim-tools": {program: program("opendkim-genkey")},
+	"opendmarc": {
+		program: program("opendmarc"),
+		with:    []string{"dbconfig-no-thanks"}, // else a MySQL server would be configured
+		config:  []string{"/etc/opendmarc.conf", "/etc/default/opendmarc"},
+		pidFile: "/run/opendmarc/opendmarc.pid",
+	},
+}
+
+// NeedPostfix is NeedPackages for Postfix alone.
+func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) error {
+	return NeedPackages(ctx, logf, "postfix")
+}
+
+// NeedPackages returns nil if the named programs are installed: postfix, opendkim, opendkim-tools or opendmarc. Those
+// that are not it installs from Debian's packages, unconfigured and without starting them, and tells logf so. It
+// refuses to install where that would remove another package, touch an existing configuration, or start a service.
+func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	defer cancel()
+	unlock, err := lockInstall(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	missing, err := missingPackages(names)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	for _, p := range missing {
+		if err := p.installable(); err != nil {
+			return err
+		}
+	}
+	logf("lab: installing Debian's %s, unconfigured and not started", list(missing))
+	return install(ctx, missing)
+}
+
+func missingPackages(names []string) ([]debianPackage, error) {
+	var missing []debianPackage
+	for _, name := range names {
+		p, known := debianPackages[name]
+		if !known {
+			return nil, fmt.Errorf("package %q: want one of %q", name, slices.Sorted(maps.Keys(debianPackages)))
+		}
+		if _, err := os.Stat(p.program); err != nil {
+			p.name = name
+			missing = append(missing, p)
+		}
+	}
+	return missing, nil
+}
+
+// installable says why a package that is missing can't be installed.
+func (p debianPackage) installable() error {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("%s is not installed and there is no apt-get to install it: install it yourself", p.name)
+	}
+	for _, path := range p.config {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is not installed, but %q is there and an installation would change it: "+
+				"install %s yourself, or move %q away", p.name, path, p.name, path)
+		}
+	}
+	return nil
+}
+
+// checkStopped fails if the package's service runs.
+func (p debianPackage) checkStopped() error {
+	if p.pidFile == "" {
+		return nil
+	}
+	if _, err := newFamily(p.pidFile); err == nil {
+		return errors.New("the installation started the system's " + p.name + ": stop it")
+	}
+	return nil
+}
+
+// list names packages for people.
+func list(packages []debianPackage) string {
+	var names []string
+	for _, p := range packages {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
