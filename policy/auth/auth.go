@@ -17,9 +17,8 @@
 // signatures while the body still comes in, which it reads only if there is a
 // signature to verify. The rest, a few lookups that are mostly in the cache, waits
 // for the end of the message: a goroutine for each message would cost more
-// than it saves. From there it takes at most 20 seconds, and at most 150 DNS queries
-// that the cache can't answer; what is not known by then is a temporary error,
-// which never refuses mail by itself.
+// than it saves. What is not known within the limits of time and queries is a
+// temporary error, which never refuses mail by itself.
 package auth
 
 import (
@@ -36,13 +35,19 @@ import (
 	"gatemilter/policy/auth/spf"
 )
 
-// Limits for one message.
+// Limits for one message. Each method has time and queries of its own: the sender
+// writes the records that SPF and DKIM ask for, and must not be able to use up what
+// DMARC needs to ask for the author's. Together they stay below the 30 s that a
+// decision may take.
 const (
-	// evaluationTime is what all lookups at the end of a message may take together.
-	evaluationTime = 20 * time.Second
-	// maxQueries is how many DNS queries a message may cause: SPF alone is
-	// allowed 60 names, DMARC a few tree walks.
-	maxQueries = 150
+	// spfTime and dmarcTime are what each may take at the end of the message. (DKIM has
+	// 10 s from the header on.)
+	spfTime   = 8 * time.Second
+	dmarcTime = 10 * time.Second
+	// The DNS queries that each may cause. An SPF record may name 60 hosts, each of
+	// which takes two; a message with four authors takes 60 for DMARC.
+	maxSPFQueries   = 150
+	maxDMARCQueries = 120
 )
 
 // A Config says what is authenticated.
@@ -61,20 +66,22 @@ type Config struct {
 
 // A Checker authenticates messages.
 type Checker struct {
-	config Config
-	dns    *dns.Client
+	config             Config
+	dns                *dns.Client
+	spfTime, dmarcTime time.Duration
 }
 
 var _ policy.Checker = (*Checker)(nil)
 
 // New makes a checker that asks client.
-func New(c Config, client *dns.Client) *Checker { return &Checker{c, client} }
+func New(c Config, client *dns.Client) *Checker { return &Checker{c, client, spfTime, dmarcTime} }
 
 // Begin starts with a message whose header is there.
 func (c *Checker) Begin(ctx context.Context, r policy.AuthRequest) policy.Authenticator {
-	m := &message{checker: c, request: r, dns: c.dns.WithBudget(maxQueries)}
+	m := &message{checker: c, request: r}
 	if c.config.DKIM {
-		m.dkim = dkim.Begin(ctx, r.Header, m.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures})
+		// One query for each signature, whose number is limited.
+		m.dkim = dkim.Begin(ctx, r.Header, c.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures})
 	}
 	return m
 }
@@ -111,7 +118,6 @@ func (c *Checker) Claims(f *policy.Field) bool {
 type message struct {
 	checker *Checker
 	request policy.AuthRequest
-	dns     *dns.Client
 	dkim    *dkim.Check
 }
 
@@ -132,8 +138,6 @@ func (m *message) Abort() {
 // Finish returns the results. DKIM comes first, since its lookups have been under way
 // for the longest time, and DMARC last, since it judges the others.
 func (m *message) Finish(ctx context.Context) policy.Authentication {
-	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
-	defer cancel()
 	config := &m.checker.config
 	var a policy.Authentication
 	if config.DKIM {
@@ -155,7 +159,9 @@ func (m *message) Finish(ctx context.Context) policy.Authentication {
 func (m *message) checkSPF(ctx context.Context) policy.SPF {
 	switch s := m.request.Source; s.Outcome {
 	case policy.External:
-		result := spf.Check(ctx, m.dns, spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
+		ctx, cancel := context.WithTimeout(ctx, m.checker.spfTime)
+		defer cancel()
+		result := spf.Check(ctx, m.checker.dns.WithBudget(maxSPFQueries), spf.Input{IP: s.IP, Sender: m.request.Sender, HELO: s.HELO})
 		if result.Result == policy.AuthPass && s.Doubtful() {
 			// The sender may have chosen the address: no pass in our name.
 			result.Result, result.Reason = policy.AuthPolicy, "the source stands beneath a hop that could not be read"
@@ -170,7 +176,9 @@ func (m *message) checkSPF(ctx context.Context) policy.SPF {
 // checkDMARC judges the other results. A failure counts only if SPF could have
 // passed: without a source, an honest message may have nothing to show.
 func (m *message) checkDMARC(ctx context.Context, a *policy.Authentication) policy.DMARC {
-	d := dmarc.Evaluate(ctx, m.dns, dmarc.Input{From: m.from(), SPF: a.SPF, DKIM: a.DKIM})
+	ctx, cancel := context.WithTimeout(ctx, m.checker.dmarcTime)
+	defer cancel()
+	d := dmarc.Evaluate(ctx, m.checker.dns.WithBudget(maxDMARCQueries), dmarc.Input{From: m.from(), SPF: a.SPF, DKIM: a.DKIM})
 	if s := m.request.Source; d.Result == policy.AuthFail && (s.Outcome != policy.External || s.Doubtful()) {
 		d.Result, d.Reason = policy.AuthNone, "no source is known to compare with"
 	}

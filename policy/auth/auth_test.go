@@ -160,6 +160,27 @@ func TestA5NoAnswer(t *testing.T) {
 	}
 }
 
+// A sender whose name servers don't answer can't keep DMARC from asking for the
+// author's record.
+func TestA3SlowSender(t *testing.T) {
+	header, _ := letter(t, "a@author.example", false)
+	server, err := dnstest.Start(zone() + "slow.example TIMEOUT\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	patient, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(everything, patient)
+	c.spfTime = 50 * time.Millisecond
+	m := c.Begin(t.Context(), policy.AuthRequest{Source: from("198.51.100.8"), Sender: "x@slow.example", Header: header})
+	if a := m.Finish(t.Context()); short(a) != "temperror none fail reject" {
+		t.Errorf("%q; %+v", short(a), a)
+	}
+}
+
 // A4: the fields that tell the results, and who may write them.
 func TestA4Report(t *testing.T) {
 	a := policy.Authentication{SPF: policy.SPF{Result: policy.AuthPass, Identity: "mailfrom", Domain: "author.example", Sender: "a@author.example", IP: netip.MustParseAddr("198.51.100.7")}}

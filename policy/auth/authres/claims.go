@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"gatemilter/policy"
 )
@@ -21,31 +22,39 @@ const maxHeadLen = 2048
 // section 2.2). Readers are laxer, each in its way. So what stands before the
 // first semicolon (or the next, if there is nothing) is read in several ways,
 // with and without comments and quotation marks, and is ours if our name is a
-// word of any of these readings.
+// word of any of these readings. All of that is done once more for readers to whom
+// a backslash in a comment means nothing, and whose comments end elsewhere.
+//
 // Names are compared as domains: in any case, as A-labels, in full width, with
 // dots at the end. What nobody can read with certainty is ours too: percent or
 // encoded words that hide a name, and a head without end.
 func Claims(value, id string) bool {
 	ours := fold(authservID(id))
+	return claims(value, ours, true) || claims(value, ours, false)
+}
+
+// claims is Claims for readers to whom backslashes in comments mean something or not.
+func claims(value, ours string, escapes bool) bool {
 	for value != "" {
 		var head string
-		head, value = cutHead(value)
-		if len(head) > maxHeadLen || strings.Contains(head, "=?") || mayName(head, ours) {
+		head, value = cutHead(value, escapes)
+		if len(head) > maxHeadLen || strings.Contains(head, "=?") || mayName(head, ours, escapes) {
 			return true
 		}
-		if strings.TrimSpace(read(head, false, ' ')) != "" {
+		if strings.TrimSpace(read(head, false, escapes, ' ')) != "" {
 			return false // this names somebody else
 		}
 	}
 	return false
 }
 
-// mayName tells whether one of the readings of a head names us.
-func mayName(head, ours string) bool {
+// mayName tells whether one of the readings of a head names us. What is in comments
+// counts only in a head that ends where its grammar says.
+func mayName(head, ours string, escapes bool) bool {
 	head = unescapePercent(head)
-	for _, comments := range []bool{true, false} {
-		for _, quotes := range []rune{-1, ' '} {
-			reading := read(head, comments, quotes)
+	for _, comments := range []bool{false, escapes} {
+		for _, marks := range []rune{-1, ' '} {
+			reading := read(head, comments, escapes, marks)
 			if hasWord(reading, ours) || isSplit(reading, ours) {
 				return true
 			}
@@ -56,11 +65,11 @@ func mayName(head, ours string) bool {
 
 // cutHead cuts a value at the first semicolon that is in no comment and no quoted
 // string.
-func cutHead(value string) (head, rest string) {
+func cutHead(value string, escapes bool) (head, rest string) {
 	depth, quoted := 0, false
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
-		case c == '\\' && (quoted || depth > 0):
+		case c == '\\' && (quoted || depth > 0 && escapes):
 			i++
 		case c == '"' && depth == 0:
 			quoted = !quoted
@@ -77,14 +86,14 @@ func cutHead(value string) (head, rest string) {
 }
 
 // read returns the head in one of the ways to read it: with the text of comments
-// or without, and with quotation marks and backslashes gone (-1) or taken for
-// blanks. Only characters of names are left, with blanks between them; where
-// comments are dropped nothing is left of them.
-func read(head string, comments bool, quotes rune) string {
+// or without, and with marks gone (-1) or taken for blanks. Only characters of names
+// are left, with blanks between them; where comments are dropped nothing is left of
+// them.
+func read(head string, comments, escapes bool, marks rune) string {
 	depth, escaped := 0, false
 	return strings.Map(func(r rune) rune {
 		wasEscaped := escaped
-		escaped = depth > 0 && r == '\\' && !wasEscaped
+		escaped = escapes && depth > 0 && r == '\\' && !wasEscaped
 		inside := depth > 0
 		if r == '(' && !wasEscaped {
 			depth++
@@ -94,19 +103,26 @@ func read(head string, comments bool, quotes rune) string {
 		switch {
 		case !comments && (inside || depth > 0):
 			return -1
-		case r == '"' || r == '\\':
-			return quotes
+		case isMark(r):
+			return marks
 		default:
 			return nameRune(r)
 		}
 	}, head)
 }
 
+// isMark tells what some readers drop, and others take for the end of a word:
+// quotation marks and backslashes, octets that aren't UTF-8, and NUL and its like.
+func isMark(r rune) bool {
+	return r == '"' || r == '\\' || r == utf8.RuneError || r < ' ' && !strings.ContainsRune("\t\r\n", r) || r == 0x7f
+}
+
 // nameRune returns a character of a name, or a blank for any other. The dots of
-// RFC 3490, section 3.1, are dots.
+// RFC 3490, section 3.1, are dots, and so are those that normalisation (NFKC)
+// makes dots.
 func nameRune(r rune) rune {
 	switch {
-	case strings.ContainsRune("\u3002\uff0e\uff61", r):
+	case strings.ContainsRune("\u2024\u3002\ufe52\uff0e\uff61", r):
 		return '.'
 	case r == '-', r == '_', r == '.':
 		return r

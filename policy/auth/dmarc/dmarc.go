@@ -28,13 +28,20 @@
 //
 //   - A From field that is missing, repeated or malformed gives permerror: a
 //     spoofer gains nothing by it that could be called a result (section 11.5).
-//     One that names no address at all ("undisclosed:;", RFC 6854) gives none.
-//   - Of several author domains each is evaluated, and the worst result counts:
-//     the strictest policy among those that fail (section 11.5), else temperror,
-//     else none; pass only if all pass.
+//     So does one that names no address ("Your bank:;", RFC 6854): the reader is
+//     shown an author for whom nobody can be asked.
+//   - Of several author domains each is evaluated, at the same time and with its
+//     own share of the queries, so that none takes anything from the others. The
+//     worst result counts: a failure whose policy is reject, then quarantine
+//     (section 11.5), then an author who can't be judged now, then a failure whose
+//     policy is none, then no record; pass only if all pass.
 //   - DNS trouble gives temperror, unless an aligned domain passes nevertheless.
 //     So does SPF or DKIM trouble, if the domain in trouble would be aligned:
 //     else any signature of a domain without name servers would undo a failure.
+//     Among several authors trouble gives permerror: else a second author with
+//     slow name servers would undo the failure of the first.
+//   - The author's record and policy come before all else. Domains for which no
+//     query is left then, of which only a spoofer has so many, are not aligned.
 //   - The envelope sender of a bounce is, for SPF and so for DMARC, the HELO
 //     name (RFC 7208, section 2.4).
 //   - A name without A, AAAA, MX and TXT records doesn't exist. The RFC
@@ -51,15 +58,18 @@ package dmarc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"sync"
 
 	"gatemilter/policy"
 )
 
-// A Resolver asks the DNS. Errors are *net.DNSError: IsNotFound for a name
-// without such records, all others for trouble that may pass. *net.Resolver is
-// one.
+// A Resolver asks the DNS, for several goroutines at once. Errors are
+// *net.DNSError: IsNotFound for a name without such records, all others for
+// trouble that may pass. *net.Resolver is one.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
@@ -81,32 +91,54 @@ func Evaluate(ctx context.Context, dns Resolver, in Input) policy.DMARC {
 	if err != nil {
 		return policy.DMARC{Result: policy.AuthPermError, Reason: shorten(err.Error())}
 	}
-	if len(authors) == 0 {
-		return policy.DMARC{Result: policy.AuthNone, Reason: "the From field names no address"}
-	}
-	w := walker{dns: dns, records: make(map[string]answer)}
 	ids := identifiers(in)
-	worst := w.evaluate(ctx, authors[0], ids)
-	for _, author := range authors[1:] {
-		if d := w.evaluate(ctx, author, ids); severity(d) > severity(worst) {
-			worst = d
-		}
+	if len(authors) == 1 {
+		return judge(ctx, dns, authors[0], ids, maxQueries)
 	}
-	return worst
+	results := make([]policy.DMARC, len(authors))
+	var wg sync.WaitGroup
+	for i, author := range authors {
+		wg.Go(func() { results[i] = oneOfSeveral(judge(ctx, dns, author, ids, maxQueries/len(authors))) })
+	}
+	wg.Wait()
+	return slices.MaxFunc(results, func(a, b policy.DMARC) int { return cmp.Compare(severity(a), severity(b)) })
 }
 
-// severity orders the results of several author domains.
-func severity(d policy.DMARC) int {
-	switch d.Result {
-	case policy.AuthPass:
-		return 0
-	case policy.AuthNone:
-		return 1
-	case policy.AuthFail:
-		return 3 + strictness[d.Policy]
-	default:
-		return 2
+// oneOfSeveral is the result of an author domain that is not the only one.
+func oneOfSeveral(d policy.DMARC) policy.DMARC {
+	if d.Result == policy.AuthTempError {
+		d.Result, d.Reason = policy.AuthPermError, shorten("one of several authors can't be judged: "+d.Reason)
 	}
+	return d
+}
+
+// severity orders the results of several author domains, of which permerror says
+// that one can't be judged.
+func severity(d policy.DMARC) int {
+	switch {
+	case d.Result == policy.AuthPass:
+		return 0
+	case d.Result == policy.AuthNone:
+		return 1
+	case d.Result == policy.AuthFail && d.Policy == none:
+		return 2
+	case d.Result == policy.AuthPermError:
+		return 3
+	default:
+		return 4 + strictness[d.Policy]
+	}
+}
+
+// judge checks one author domain, with so many queries. It may have a goroutine of
+// its own, where a panic would end the process: no stranger's record may do that.
+func judge(ctx context.Context, dns Resolver, author string, ids []identifier, queries int) (d policy.DMARC) {
+	defer func() {
+		if p := recover(); p != nil {
+			d = policy.DMARC{Result: policy.AuthTempError, Domain: author}
+			d.Reason = trouble(fmt.Errorf("internal error, please report it: %q", fmt.Sprint(p)))
+		}
+	}()
+	return newWalker(dns, queries).evaluate(ctx, author, ids)
 }
 
 // evaluate checks one author domain.
@@ -189,6 +221,7 @@ func (w *walker) align(ctx context.Context, rec *record, author string, ids []id
 		}
 		aligned, err := w.aligned(ctx, author, id.domain, strict)
 		switch {
+		case errors.Is(err, errBudget): // not aligned
 		case err != nil:
 			open = err
 		case aligned && id.result == policy.AuthPass:
@@ -201,13 +234,14 @@ func (w *walker) align(ctx context.Context, rec *record, author string, ids []id
 }
 
 // aligned compares two domains (section 4.10.2). An organisational domain is
-// above its domains: one that isn't below the author's needs no walk.
+// above its domains: one that isn't below the author's needs no walk. Nor does one
+// below a public suffix, where another organisation begins.
 func (w *walker) aligned(ctx context.Context, author, domain string, strict bool) (bool, error) {
 	if domain == author || strict {
 		return domain == author, nil
 	}
 	org, err := w.organisational(ctx, author)
-	if err != nil || !isWithin(domain, org) {
+	if err != nil || !isWithin(domain, org) || w.isSuffix(org) {
 		return false, err
 	}
 	other, err := w.organisational(ctx, domain)

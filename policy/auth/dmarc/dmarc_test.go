@@ -1,9 +1,15 @@
 package dmarc
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gatemilter/policy"
 
@@ -41,6 +47,7 @@ ill.example.com A servfail
 ill.nphalf.example A servfail
 ill2.nphalf.example MX servfail
 _dmarc.sick.half.example TXT servfail
+_dmarc.x.sick.gov.example TXT servfail
 `
 
 // input makes an Input of one From field and results written as "METHOD RESULT DOMAIN".
@@ -135,6 +142,10 @@ func TestA3Evaluate(t *testing.T) {
 		{"a@ill2.nphalf.example", "", "temperror ill2.nphalf.example nphalf.example none"},
 		{"a@ill.nphalf.example", "dkim pass nphalf.example", "pass ill.nphalf.example nphalf.example none"},
 
+		// Below a public suffix are other organisations, whose trouble is theirs.
+		{"a@gov.example", "dkim pass x.sick.gov.example", "fail gov.example gov.example reject"},
+		{"a@gov.example", "dkim temperror sick.gov.example", "fail gov.example gov.example reject"},
+
 		// Trouble with SPF or DKIM counts where it could have made the difference.
 		{"a@example.com", "spf temperror example.com", "temperror example.com example.com reject"},
 		{"a@example.com", "dkim temperror k.example.com", "temperror example.com example.com reject"},
@@ -148,13 +159,22 @@ func TestA3Evaluate(t *testing.T) {
 		{"a@example.com, b@other.example", "", "fail example.com example.com reject"},
 		{"a@example.com, b@nobody.invalid", "", "fail example.com example.com reject"},
 		{"a@example.com, b@nobody.invalid", "spf pass example.com", "none nobody.invalid - -"},
-		{"a@example.com, b@down.example", "spf pass example.com", "temperror down.example - -"},
-		{"a@reports.example, b@down.example", "", "fail reports.example reports.example none"},
+		{"a@example.com, b@down.example", "spf pass example.com", "permerror down.example - -"},
+		{"a@down.example, b@example.com", "spf pass example.com", "permerror down.example - -"},
+		{"a@example.com, b@down.example", "", "fail example.com example.com reject"},
+		{"a@down.example, b@other.example", "", "fail other.example other.example quarantine"},
+		{"a@reports.example, b@down.example", "", "permerror down.example - -"},
+		{"a@nobody.invalid, b@down.example", "", "permerror down.example - -"},
+		{"a@nobody.invalid, b@reports.example", "", "fail reports.example reports.example none"},
+		{"a@example.com, b@other.example", "spf temperror example.com, dkim pass other.example", "permerror example.com example.com reject"},
 		{"a@example.com, b@other.example", "spf pass example.com, dkim pass other.example", "pass example.com example.com reject"},
 		{"a@example.com, b@news.example.com", "spf pass example.com", "pass example.com example.com reject"},
 
 		// No author.
-		{"undisclosed:;", "spf pass example.com", "none - - -"},
+		{"undisclosed:;", "spf pass example.com", "permerror - - -"},
+		{`"ceo@example.com":;`, "", "permerror - - -"},
+		{"<@example.com:b@example.net>", "spf pass example.net", "permerror - - -"},
+		{`"ceo@example.com"@example.net`, "spf pass example.net", "permerror - - -"},
 		{"", "spf pass example.com", "permerror - - -"},
 		{"a@example.com <b@example.net>", "spf pass example.net", "permerror - - -"},
 		{"a@example.com, b@a.example, c@b.example, d@c.example, e@d.example", "", "permerror - - -"},
@@ -234,22 +254,99 @@ func TestA5Queries(t *testing.T) {
 	}
 }
 
-// A5: the queries for one message are bounded, and then it is temperror.
+// A5: the queries for one message are bounded. Authors have theirs first; domains
+// for which none is left are not aligned.
 func TestA5QueryBudget(t *testing.T) {
-	in := Input{From: []string{"a@example.com, a@a.example, a@b.example"}}
+	var many []policy.DKIM
 	for i := range 100 {
-		in.DKIM = append(in.DKIM, policy.DKIM{Result: policy.AuthPass, Domain: fmt.Sprintf("a.b.c.d.e%d.branch.example.com", i)})
+		many = append(many, policy.DKIM{Result: policy.AuthPass, Domain: fmt.Sprintf("a.b.c.d.e%d.branch.example.com", i)})
 	}
-	z := newZone(t, records)
-	got := Evaluate(t.Context(), z, in)
-	want := policy.DMARC{
-		Result: policy.AuthTempError, Domain: "example.com", RecordDomain: "example.com", Policy: reject,
-		Reason: "DMARC can't be decided now: more than 60 DNS queries for one message",
+	deep := "a.b.c.d.e.f.example.com"
+	for _, c := range []struct{ from, also, want string }{
+		{"a@example.com", "", "fail example.com reject"},
+		{"a@" + deep, "", "fail " + deep + " reject"},
+		{"a@" + deep, deep, "pass " + deep + " reject"},
+		{"a@example.com, a@1.2.3.4.5.6.a.example, a@1.2.3.4.5.6.b.example, a@" + deep, "", "fail example.com reject"},
+		{"a@1.2.3.4.5.6.a.example, a@1.2.3.4.5.6.b.example, a@1.2.3.4.5.6.c.example, a@" + deep, "", "fail " + deep + " reject"},
+	} {
+		in := Input{From: []string{c.from}, DKIM: append(slices.Clip(many), policy.DKIM{Result: policy.AuthPass, Domain: c.also})}
+		z := newZone(t, records)
+		d := Evaluate(t.Context(), z, in)
+		if got := fmt.Sprintf("%s %s %s", d.Result, d.Domain, d.Policy); got != c.want {
+			t.Errorf("From %s: %s (%s), want %s", c.from, got, d.Reason, c.want)
+		}
+		if len(z.queries) > maxQueries {
+			t.Errorf("From %s: %d queries, want at most %d", c.from, len(z.queries), maxQueries)
+		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+}
+
+// A5: an author whose name servers are silent takes no time from the others, and
+// undoes none of their failures.
+func TestA5SilentAuthor(t *testing.T) {
+	for _, c := range []struct{ from, want string }{
+		{"a@example.com", "fail example.com reject"},
+		{"a@evil.example", "temperror evil.example "},
+		{"a@x.evil.example", "temperror x.evil.example "},
+		{"a@evil.example, b@example.com", "fail example.com reject"},
+		{"a@example.com, b@x.evil.example", "fail example.com reject"},
+		{"a@evil.example, a@a.evil.example, a@b.evil.example, b@other.example", "fail other.example quarantine"},
+		{"a@reports.example, a@evil.example", "permerror evil.example "},
+		{"a@nobody.invalid, a@evil.example", "permerror evil.example "},
+		{"a@evil.example, a@x.evil.example", "permerror evil.example "},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			d := Evaluate(ctx, newZone(t, records+"_dmarc.evil.example TXT silence"), input(t, c.from, "spf pass evil.example"))
+			if got := fmt.Sprintf("%s %s %s", d.Result, d.Domain, d.Policy); got != c.want {
+				t.Errorf("From %s: %s (%s), want %s", c.from, got, d.Reason, c.want)
+			}
+		})
 	}
-	if len(z.queries) != maxQueries {
-		t.Errorf("%d queries, want %d", len(z.queries), maxQueries)
+}
+
+// A broken resolver fails in one way for all names.
+type broken struct {
+	*zone
+	fail func() error
+}
+
+func (b broken) LookupTXT(context.Context, string) ([]string, error) { return nil, b.fail() }
+
+// Reasons reach strangers: they don't tell whom we ask, nor from where.
+func TestA5ReasonsHideResolver(t *testing.T) {
+	socket := &net.OpError{Op: "read", Net: "udp", Source: &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 40000},
+		Addr: &net.UDPAddr{IP: net.IPv4(10, 0, 0, 53), Port: 53}, Err: errors.New("connection refused")}
+	for _, trouble := range []error{
+		socket,
+		fmt.Errorf("wrapped: %w", socket),
+		&net.DNSError{Err: socket.Error(), Server: "10.0.0.53:53", IsTemporary: true},
+		&net.DNSError{Err: "server misbehaving", Server: "10.0.0.53:53", IsTemporary: true},
+	} {
+		got := Evaluate(t.Context(), broken{fail: func() error { return trouble }}, Input{From: []string{"a@example.com"}})
+		want := policy.DMARC{
+			Result: policy.AuthTempError, Domain: "example.com",
+			Reason: `DMARC can't be decided now: DNS, asked for "_dmarc.example.com": the lookup failed`,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v: (-want +got)\n%s", trouble, diff)
+		}
+	}
+}
+
+// A panic is trouble like another, on whatever goroutine.
+func TestA5Panic(t *testing.T) {
+	resolver := broken{fail: func() error { panic("at\r\nthe wall") }}
+	for from, want := range map[string]policy.DMARC{
+		"a@a.example": {Result: policy.AuthTempError, Domain: "a.example",
+			Reason: `DMARC can't be decided now: internal error, please report it: "at\r\nthe wall"`},
+		"a@a.example, a@b.example": {Result: policy.AuthPermError, Domain: "a.example",
+			Reason: `one of several authors can't be judged: DMARC can't be decided now: internal error, please report it: "at\r\nthe wall"`},
+	} {
+		got := Evaluate(t.Context(), resolver, Input{From: []string{from}})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("From %s: (-want +got)\n%s", from, diff)
+		}
 	}
 }

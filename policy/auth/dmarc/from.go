@@ -20,13 +20,14 @@ const (
 	maxDomainLen = 4 * 253
 )
 
-// AuthorDomains returns the domains of the addresses in From, each once, in
-// order, in their canonical form; none where From names no address. It takes the
-// body of each From field of the message, folded or not. There must be one field
-// whose grammar is that of RFC 5322, section 3.6.2, with UTF-8 (RFC 6532), groups
-// (RFC 6854), routes and empty list elements (section 4.4). What mail programs
-// may read in two ways is an error: who evaluates another domain than the reader
-// sees lends a spoofer a good name.
+// AuthorDomains returns the domains of the addresses in From, of which there must
+// be one, each once, in order, in their canonical form. It takes the body of each
+// From field of the message, folded or not. There must be one field whose grammar
+// is that of RFC 5322, section 3.6.2, with UTF-8 (RFC 6532), groups (RFC 6854) and
+// empty list elements (section 4.4). What mail programs may read in two ways is an
+// error, and so are the disguises that honest mail doesn't need, obsolete routes
+// and addresses in a quoted local part: who evaluates another domain than the
+// reader sees lends a spoofer a good name.
 func AuthorDomains(from []string) ([]string, error) {
 	switch {
 	case len(from) == 0:
@@ -44,6 +45,9 @@ func AuthorDomains(from []string) ([]string, error) {
 	if err := p.list(); err != nil {
 		return nil, fmt.Errorf("malformed From field: %w", err)
 	}
+	if len(p.domains) == 0 {
+		return nil, errors.New("the From field names no address")
+	}
 	return p.domains, nil
 }
 
@@ -51,7 +55,6 @@ func AuthorDomains(from []string) ([]string, error) {
 // what it read.
 type parser struct {
 	tokens  []token
-	named   bool // there was a list element, be it an empty group
 	domains []string
 }
 
@@ -71,8 +74,6 @@ func (p *parser) list() error {
 			return err
 		}
 		switch t := p.next(); {
-		case t.kind == end && !p.named:
-			return errors.New("no address")
 		case t.kind == end:
 			return nil
 		case t.kind != ',':
@@ -89,7 +90,6 @@ func (p *parser) element(inGroup bool) error {
 	if len(words) == 0 && t.kind != '<' {
 		return nil
 	}
-	p.named = true
 	switch {
 	case t.kind == '<':
 		p.next()
@@ -131,13 +131,11 @@ func (p *parser) group(name []token) error {
 	}
 }
 
-// angle reads "[route] address >". A display name that looks like an address is
+// angle reads "address >". A display name that looks like an address is
 // tolerated only if it has the same domain: some readers show it as the address.
 func (p *parser) angle(name []token) error {
 	if isAt(p.peek()) {
-		if err := p.route(); err != nil {
-			return err
-		}
+		return errors.New("a route before an address") // "@a,@b:" (RFC 5322, section 4.4)
 	}
 	domain, err := domainOf(p.words())
 	if err != nil {
@@ -153,24 +151,6 @@ func (p *parser) angle(name []token) error {
 		}
 	}
 	return p.add(domain)
-}
-
-// route skips "@a,@b:" (RFC 5322, section 4.4).
-func (p *parser) route() error {
-	for {
-		if words := p.words(); len(words) > 0 {
-			if _, err := domainOf(append([]token{{kind: atom, text: "route"}}, words...)); err != nil {
-				return fmt.Errorf("route: %w", err)
-			}
-		}
-		switch t := p.next(); t.kind {
-		case ':':
-			return nil
-		case ',':
-		default:
-			return fmt.Errorf("%s in a route", t)
-		}
-	}
 }
 
 func (p *parser) address(words []token) error {
@@ -209,6 +189,9 @@ func domainOf(words []token) (string, error) {
 		isWord := t.kind != '.'
 		if t.kind == literal || isWord && wasWord {
 			return "", errors.New("a local part of several words")
+		}
+		if t.kind == quoted && strings.ContainsAny(t.text, "@<>") {
+			return "", errors.New("a local part that looks like an address")
 		}
 		wasWord = isWord
 	}

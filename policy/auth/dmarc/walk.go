@@ -10,7 +10,9 @@ import (
 
 const (
 	// maxQueries bounds the names asked for one message; an address lookup
-	// counts as two, for it asks A and AAAA. One walk has eight.
+	// counts as two, for it asks A and AAAA. The record and the policy of one
+	// author take at most twelve, of which a walk has eight: among maxAuthors
+	// there are enough for each.
 	maxQueries = 60
 	// walkLabels is how many labels are left of a long name after the first
 	// query of its walk (section 4.10, step 4).
@@ -19,14 +21,19 @@ const (
 	maxReason = 200
 )
 
-var errBudget = fmt.Errorf("more than %d DNS queries for one message", maxQueries)
+var errBudget = errors.New("too many DNS queries for one message")
 
 // A walker asks for records, each at most once in an evaluation: walks share
 // their upper parts.
 type walker struct {
-	dns     Resolver
-	queries int
+	dns Resolver
+	// left is how many queries there may be more.
+	left    int
 	records map[string]answer
+}
+
+func newWalker(dns Resolver, queries int) *walker {
+	return &walker{dns: dns, left: queries, records: make(map[string]answer)}
 }
 
 type answer struct {
@@ -64,6 +71,13 @@ func (w *walker) applicable(ctx context.Context, author string) (found, error) {
 func (w *walker) organisational(ctx context.Context, domain string) (string, error) {
 	walk, err := w.walk(ctx, domain)
 	return organisation(domain, walk), err
+}
+
+// isSuffix tells whether an organisational domain is a public suffix itself. If so,
+// the walk that found it began there.
+func (w *walker) isSuffix(org string) bool {
+	r := w.records[org].record
+	return r != nil && r.psd == "y"
 }
 
 // organisation chooses the organisational domain among the domains with records
@@ -145,15 +159,24 @@ func (w *walker) exists(ctx context.Context, domain string) (bool, error) {
 
 // ask makes one lookup of the given cost. That there is nothing is no error.
 func ask[T any](ctx context.Context, w *walker, cost int, lookup func(context.Context, string) ([]T, error), name string) ([]T, error) {
-	if w.queries += cost; w.queries > maxQueries {
+	if w.left -= cost; w.left < 0 {
 		return nil, errBudget
 	}
 	answers, err := lookup(ctx, name)
-	var dnsErr *net.DNSError
-	if errors.As(err, &dnsErr) && dnsErr.IsNotFound {
-		return nil, nil
+	if err == nil {
+		return answers, nil
 	}
-	return answers, err
+	dns, ok := errors.AsType[*net.DNSError](err)
+	switch {
+	case ok && dns.IsNotFound:
+		return nil, nil
+	case ok && dns.Server == "":
+		return nil, fmt.Errorf("DNS, asked for %q: %s", name, dns.Err)
+	default:
+		// The texts of net.Resolver and of sockets hold addresses and ports of
+		// ours, and reasons reach strangers.
+		return nil, fmt.Errorf("DNS, asked for %q: the lookup failed", name)
+	}
 }
 
 // above returns the name that a walk asks after this one, or "" after the last.

@@ -19,7 +19,7 @@ func TestWalkTargets(t *testing.T) {
 			"h.i.j.mail.example.com i.j.mail.example.com j.mail.example.com mail.example.com example.com com"},
 	} {
 		z := newZone(t, "")
-		w := walker{dns: z, records: make(map[string]answer)}
+		w := newWalker(z, maxQueries)
 		if _, err := w.walk(t.Context(), c.domain); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestOrganisationalDomain(t *testing.T) {
 			name, psd, _ := strings.Cut(rec, "=")
 			fmt.Fprintf(&text, "_dmarc.%s TXT v=DMARC1; p=none; psd=%s\n", name, psd)
 		}
-		w := walker{dns: newZone(t, text.String()), records: make(map[string]answer)}
+		w := newWalker(newZone(t, text.String()), maxQueries)
 		got, err := w.organisational(t.Context(), c.domain)
 		if err != nil || got != c.want {
 			t.Errorf("%s with %q: %q, %v, want %q", c.domain, c.records, got, err, c.want)

@@ -4,13 +4,16 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// A zone is a DNS for tests: "NAME TYPE" to data, in which "servfail" is trouble.
-// It counts the queries.
+// A zone is a DNS for tests: "NAME TYPE" to data, in which "servfail" is trouble,
+// and "silence" no answer as long as one waits. It keeps the queries.
 type zone struct {
-	data    map[string][]string
+	data map[string][]string
+
+	mu      sync.Mutex
 	queries []string
 }
 
@@ -32,9 +35,17 @@ func newZone(t testing.TB, text string) *zone {
 	return z
 }
 
-func (z *zone) lookup(name, kind string) ([]string, error) {
+func (z *zone) lookup(ctx context.Context, name, kind string) ([]string, error) {
+	z.mu.Lock()
 	z.queries = append(z.queries, name+" "+kind)
-	switch data := z.data[name+" "+kind]; {
+	z.mu.Unlock()
+	data := z.data[name+" "+kind]
+	if len(data) > 0 && data[0] == "silence" {
+		<-ctx.Done()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, &net.DNSError{Err: ctx.Err().Error(), Name: name, IsTemporary: true, IsTimeout: true}
 	case len(data) == 0:
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	case data[0] == "servfail":
@@ -44,12 +55,12 @@ func (z *zone) lookup(name, kind string) ([]string, error) {
 	}
 }
 
-func (z *zone) LookupTXT(_ context.Context, name string) ([]string, error) {
-	return z.lookup(name, "TXT")
+func (z *zone) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return z.lookup(ctx, name, "TXT")
 }
 
-func (z *zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
-	data, err := z.lookup(name, "MX")
+func (z *zone) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	data, err := z.lookup(ctx, name, "MX")
 	var mxs []*net.MX
 	for _, host := range data {
 		mxs = append(mxs, &net.MX{Host: host})
@@ -57,8 +68,8 @@ func (z *zone) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
 	return mxs, err
 }
 
-func (z *zone) LookupIPAddr(_ context.Context, name string) ([]net.IPAddr, error) {
-	data, err := z.lookup(name, "A")
+func (z *zone) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
+	data, err := z.lookup(ctx, name, "A")
 	var addrs []net.IPAddr
 	for _, ip := range data {
 		addrs = append(addrs, net.IPAddr{IP: net.ParseIP(ip)})

@@ -5,12 +5,19 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"time"
 )
 
-// maxQueries bounds the names asked for one message. The limits of section 4.6.4
-// alone (ten terms, each with up to ten hosts) would allow more than a hundred;
-// honest records need about twenty.
-const maxQueries = 60
+const (
+	// maxQueries bounds the names asked for one message. The limits of section
+	// 4.6.4 alone (ten terms, each with up to ten hosts) would allow more than a
+	// hundred; honest records need about twenty.
+	maxQueries = 60
+	// maxReverseHosts and reverseTime bound what the mechanism ptr may ask besides:
+	// the names of the source's address, of which section 4.6.4 wants ten.
+	maxReverseHosts = 10
+	reverseTime     = 3 * time.Second
+)
 
 // A guard stands between the library and DNS: what it is asked are names that a
 // stranger made up, what it hands back is what the library reads rightly. The
@@ -21,6 +28,8 @@ type guard struct {
 	left     int
 	// spent is why we stopped asking: time or queries ran out.
 	spent error
+	// hosts are the addresses of the source's reverse names, once ptr asked.
+	hosts map[string][]net.IPAddr
 }
 
 // LookupTXT gives the SPF records of a name. An error in the record itself is
@@ -62,14 +71,60 @@ func (g *guard) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 // LookupIPAddr asks for no address as if it were a name, such as an MX record may
 // wrongly have: [net.Resolver] would answer that the address exists.
 func (g *guard) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+	if addrs, ok := g.hosts[host]; ok {
+		return addrs, nil
+	}
 	if isAddress(strings.TrimSuffix(host, ".")) {
 		return nil, notFound(host)
 	}
 	return ask(ctx, g, host, g.resolver.LookupIPAddr)
 }
 
+// LookupAddr gives those names of the source's address that have addresses, for
+// which the library asks next. The answers come from zones that the source
+// chooses, so all of this has limits of its own. To reach them means that ptr
+// doesn't match (section 5.5), never that we stopped asking: else a source with
+// slow name servers could choose temperror for any domain whose record has ptr.
 func (g *guard) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	return ask(ctx, g, addr, g.resolver.LookupAddr)
+	limit := reverseTime
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2) // the rest of the record needs time too
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	names, err := g.reverse(limited, addr)
+	if ctx.Err() != nil {
+		g.spent = temporary(addr, "no answer in time")
+		return nil, g.spent
+	}
+	return names, err
+}
+
+// reverse asks for the names of an address and for their addresses. Each name has
+// its share of the time. That none is left is no void lookup (section 4.6.4).
+func (g *guard) reverse(ctx context.Context, addr string) ([]string, error) {
+	theirs := &guard{resolver: g.resolver, left: 1 + maxReverseHosts}
+	names, err := ask(ctx, theirs, addr, theirs.resolver.LookupAddr)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	names = names[:min(len(names), maxReverseHosts)]
+	deadline, _ := ctx.Deadline()
+	g.hosts = make(map[string][]net.IPAddr)
+	var found []string
+	for i, name := range names {
+		share, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(names)-i))
+		addrs, err := theirs.LookupIPAddr(share, name)
+		cancel()
+		if err == nil {
+			g.hosts[name] = addrs
+			found = append(found, name)
+		}
+	}
+	if found == nil {
+		return nil, temporary(addr, "none of its names has an address")
+	}
+	return found, nil
 }
 
 // ask looks a name up once, if it is one and the limits allow.
@@ -91,12 +146,17 @@ func ask[T any](ctx context.Context, g *guard, name string, lookup func(context.
 		g.spent = temporary(name, "no answer in time")
 		return nil, g.spent
 	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	switch {
+	case ok && dns.IsNotFound:
 		return nil, notFound(name)
-	} else if ok {
+	case ok && dns.Server == "":
 		return nil, temporary(name, dns.Err)
+	default:
+		// The texts of net.Resolver and of sockets hold addresses and ports of
+		// ours, and reasons reach strangers.
+		return nil, temporary(name, "the lookup failed")
 	}
-	return nil, temporary(name, err.Error())
 }
 
 // queryName gives the name in the form to ask for: without the last dot, and a

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"gatemilter/policy"
 )
@@ -94,7 +97,7 @@ func TestA1_AddressIsNoName(t *testing.T) {
 	}
 }
 
-// Section 5.5 takes DNS errors at ptr for no match; that we stopped asking is none.
+// Section 5.5 takes DNS errors at ptr for no match; that all our time ended is none.
 func TestA5_EndOfTimeIsTempError(t *testing.T) {
 	z := txt("example.com", "v=spf1 ptr -all").with("1.2.0.192.in-addr.arpa", "PTR", "mx.example.com")
 	for name, want := range map[string]policy.AuthResult{
@@ -115,6 +118,115 @@ func TestA5_EndOfTimeIsTempError(t *testing.T) {
 			t.Errorf("time ends at %q: %s (%s), want %s", name, got.Result, got.Reason, want)
 		}
 		cancel()
+	}
+}
+
+// A slow resolver never answers for the names below slow.example, nor for the
+// addresses in its list. It counts what it is asked for.
+type slow struct {
+	zone
+	addresses []string
+	asked     *int
+}
+
+func (s slow) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	return late(ctx, s, name, s.zone.LookupTXT)
+}
+
+func (s slow) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return late(ctx, s, name, s.zone.LookupIPAddr)
+}
+
+func (s slow) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	return late(ctx, s, addr, s.zone.LookupAddr)
+}
+
+func late[T any](ctx context.Context, s slow, name string, lookup func(context.Context, string) ([]T, error)) ([]T, error) {
+	*s.asked++
+	if strings.HasSuffix(strings.TrimSuffix(name, "."), ".slow.example") || slices.Contains(s.addresses, name) {
+		<-ctx.Done()
+		return nil, &net.DNSError{Err: ctx.Err().Error(), Name: name, IsTemporary: true, IsTimeout: true}
+	}
+	return lookup(ctx, name)
+}
+
+// Section 5.5: the names of the source's address are in zones of the source's own,
+// whose slowness is no match and nothing else.
+func TestA5_SlowReverseNames(t *testing.T) {
+	hosts := func(n int) []string {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("h%d.slow.example", i))
+		}
+		return names
+	}
+	for _, test := range []struct {
+		name, terms string
+		silent      []string // addresses without an answer
+		reverse     []string // the names of the source
+		want        policy.AuthResult
+		queries     int
+	}{
+		{"no PTR record in time", "ptr -all", []string{"192.0.2.1"}, nil, "fail", 2},
+		{"no host in time", "ptr -all", nil, hosts(3), "fail", 5},
+		{"ten hosts, and more", "ptr -all", nil, hosts(50), "fail", 12},
+		{"what stands behind ptr", "ptr ip4:192.0.2.1 -all", nil, hosts(10), "pass", 12},
+		{"a name among slow ones", "ptr:good.example -all", nil, append(hosts(4), "good.example"), "pass", 7},
+		{"twice asked once", "ptr ptr:good.example -all", nil, append(hosts(1), "good.example"), "pass", 4},
+		{"in an included record", "include:other.example -all", nil, hosts(3), "fail", 6},
+		{"no void lookups", "ptr a:no.example a:no2.example -all", nil, hosts(3), "fail", 7},
+		{"a slow name is not found only for ptr", "ptr a:h0.slow.example -all", nil, hosts(1), "temperror", 4},
+		{"the sender's own slowness", "a:x.slow.example -all", nil, nil, "temperror", 2},
+		{"the sender's own slowness before ptr", "a:x.slow.example ptr -all", nil, hosts(1), "temperror", 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, limit := range []time.Duration{time.Hour, time.Second} {
+				synctest.Test(t, func(t *testing.T) {
+					z := txt("example.com", "v=spf1 "+test.terms, "other.example", "v=spf1 ptr -all").
+						with("1.2.0.192.in-addr.arpa", "PTR", test.reverse...).with("good.example", "A", "192.0.2.1")
+					ctx, cancel := context.WithTimeout(t.Context(), limit)
+					defer cancel()
+					queries := 0
+					got := Check(ctx, slow{z, test.silent, &queries}, Input{IP: source, Sender: "ann@example.com"})
+					if got.Result != test.want || queries != test.queries {
+						t.Errorf("with %v: %s (%s) with %d queries, want %s with %d", limit, got.Result, got.Reason, queries, test.want, test.queries)
+					}
+				})
+			}
+		})
+	}
+}
+
+// The source's reverse names take nothing from the queries that the record has.
+func TestA5_ReverseNamesAreNotCounted(t *testing.T) {
+	z := txt("example.com", "v=spf1 ptr mx:m0.example mx:m1.example mx:m2.example mx:m3.example mx:m4.example ip4:192.0.2.1 -all")
+	for i := range 10 {
+		host := fmt.Sprintf("h%d.example", i)
+		z.with("1.2.0.192.in-addr.arpa", "PTR", host).with(host, "A", "192.0.2.99")
+		for k := range 5 {
+			z.with(fmt.Sprintf("m%d.example", k), "MX", host)
+		}
+	}
+	if got := Check(t.Context(), z, Input{IP: source, Sender: "ann@example.com"}); got.Result != policy.AuthPass {
+		t.Errorf("%s (%s)", got.Result, got.Reason)
+	}
+}
+
+// Reasons reach strangers: they don't tell whom we ask, nor from where.
+func TestA5_ReasonsHideResolver(t *testing.T) {
+	socket := &net.OpError{Op: "read", Net: "udp", Source: &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 40000},
+		Addr: &net.UDPAddr{IP: net.IPv4(10, 0, 0, 53), Port: 53}, Err: errors.New("connection refused")}
+	for _, trouble := range []error{
+		socket,
+		fmt.Errorf("wrapped: %w", socket),
+		&net.DNSError{Err: socket.Error(), Server: "10.0.0.53:53", IsTemporary: true},
+		&net.DNSError{Err: "server misbehaving", Server: "10.0.0.53:53", IsTemporary: true},
+	} {
+		got := Check(t.Context(), hooked{nil, func(string) error { return trouble }}, Input{IP: source, Sender: "ann@example.com"})
+		want := `the SPF policy of example.com can't be evaluated now: DNS, asked for "example.com": the lookup failed`
+		if got.Result != policy.AuthTempError || got.Reason != want {
+			t.Errorf("%v: %s (%s)", trouble, got.Result, got.Reason)
+		}
 	}
 }
 

@@ -28,6 +28,11 @@
 // library would find only those before the match), asks only for names that DNS
 // can hold, bounds the number of queries and their time (section 4.6.4), and
 // turns every DNS trouble into temperror, so that it never decides about mail.
+// There is one exception: the names of the source's address, for which ptr asks,
+// have limits of their own, and trouble with them is no match (section 5.5), for
+// their zones are the source's and not the sender's domain's. Other mechanisms lead
+// into a zone of the source's choice only where a domain in the record ends in a
+// macro such as %{h}: there section 5 leaves nothing but temperror.
 //
 // Explanations (exp=, section 6.2) are checked for syntax and not fetched: their
 // text is the stranger's. The macro %{p}, which section 7.3 says not to use,
@@ -71,8 +76,8 @@ type Input struct {
 }
 
 // Check evaluates the policy of the sender's domain for the source. It asks for at
-// most 60 names, in at most 20 seconds. Trouble, of DNS or our own, is the result
-// temperror.
+// most 60 names, and eleven for ptr, in at most 20 seconds. Trouble, of DNS or our
+// own, is the result temperror.
 func Check(ctx context.Context, resolver Resolver, in Input) policy.SPF {
 	if !in.IP.IsValid() {
 		return Internal()
