@@ -34,10 +34,15 @@ type Check struct {
 	surplus    int
 
 	lookups lookups
-	runs    []*run
-	// started says that the keys are settled and the runs are there.
-	started bool
-	body    body
+	// judged says that the keys are known, and open are the signatures with a
+	// good one, which the verifier has to settle.
+	judged bool
+	open   []*signature
+	// body is nil where it doesn't matter.
+	body *body
+	// runs are those of the open signatures, once there is more body than is
+	// held.
+	runs []*run
 	// refused is why the body can't be verified, or nil.
 	refused *objection
 	ended   bool
@@ -55,7 +60,11 @@ func Begin(ctx context.Context, fields []policy.Field, lookupTXT LookupTXT, limi
 	}
 	c := new(Check)
 	c.find(fields, limits)
-	c.lookups = startLookups(ctx, c.unsettled(), lookupTXT, limits.Lookups)
+	unsettled := c.unsettled()
+	if len(unsettled) > 0 {
+		c.body = newBody()
+	}
+	c.lookups = startLookups(ctx, unsettled, lookupTXT, limits.Lookups)
 	return c
 }
 
@@ -97,10 +106,13 @@ func (c *Check) unsettled() []*signature {
 // WantsBody says whether the rest of the body matters. It may turn false at any
 // time, when the last signature is settled. It doesn't wait.
 func (c *Check) WantsBody() bool {
-	if !c.ended && !c.started && c.refused == nil && c.lookups.answered() {
-		c.start()
+	if c.ended || c.refused != nil {
+		return false
 	}
-	return !c.ended && c.refused == nil && (!c.started || len(c.runs) > 0)
+	if !c.judged && c.lookups.answered() {
+		c.judge()
+	}
+	return !c.judged || len(c.open) > 0
 }
 
 // Write takes the next piece of the body, with the line ends of SMTP. It waits
@@ -115,29 +127,37 @@ func (c *Check) Write(p []byte) (int, error) {
 		c.refuse(forbidden("the body has more than %d blanks and line ends in a row", maxBlankRun))
 		return n, nil
 	}
-	for len(p) > 0 {
-		limit := maxPending
-		if c.started {
-			limit = blockSize
-		}
-		if p = c.body.keep(p, limit); len(p) == 0 {
-			break
-		}
-		if !c.started {
-			c.lookups.wait(c.lookups.ctx)
-			c.start()
-		}
-		c.body.flush(c.runs)
+	for p = c.body.hold(p); len(p) > 0 && c.handOver(); {
+		p = c.body.hold(p)
 	}
 	return n, nil
 }
 
-// start settles the signatures without a good key and sets the verifier on the
-// others.
-func (c *Check) start() {
-	c.started = true
+// handOver makes room in the body: what is held goes to the runs, which now have
+// to be. It fails if there are none, since no signature is open.
+func (c *Check) handOver() bool {
+	if !c.judged {
+		c.lookups.wait(c.lookups.ctx)
+		c.judge()
+	}
+	if len(c.open) == 0 {
+		return false
+	}
+	if c.runs == nil {
+		for _, s := range c.open {
+			c.runs = append(c.runs, startRun(s))
+		}
+	}
+	feed(c.runs, c.body.held)
+	c.body.held = c.body.held[:0]
+	return true
+}
+
+// judge settles the signatures without a good key. The others are open.
+func (c *Check) judge() {
+	c.judged = true
 	for _, s := range c.unsettled() {
-		k, o := s.key.key()
+		k, o := s.lookup.key()
 		if k != nil {
 			s.result.Testing = k.testing
 		}
@@ -151,21 +171,24 @@ func (c *Check) start() {
 			s.settle(o)
 			continue
 		}
-		c.runs = append(c.runs, startRun(s, k))
+		s.key = k
+		c.open = append(c.open, s)
 	}
 	c.lookups.stop()
-	c.body.flush(c.runs)
+	if len(c.open) == 0 {
+		c.freeBody()
+	}
 }
 
 // refuse ends the verification of the body; the keys still have their say.
 func (c *Check) refuse(o *objection) {
 	c.refused = o
-	c.body = body{}
-	for _, r := range c.runs {
-		r.end()
-		r.signature.settle(o)
+	c.endRuns()
+	c.freeBody()
+	for _, s := range c.open {
+		s.settle(o)
 	}
-	c.runs = nil
+	c.open = nil
 }
 
 // Finish ends the message and gives one result for each signature, in the order
@@ -175,15 +198,20 @@ func (c *Check) Finish(ctx context.Context) []policy.DKIM {
 	if c.ended {
 		return nil
 	}
-	if !c.started {
+	if !c.judged {
 		c.lookups.wait(ctx)
-		c.start()
+		c.judge()
 	}
-	c.body.flush(c.runs)
-	for _, r := range c.runs {
-		r.signature.conclude(r.end())
+	if c.runs != nil {
+		c.handOver()
+		for i, o := range c.endRuns() {
+			c.open[i].conclude(o)
+		}
+	} else {
+		for _, s := range c.open {
+			s.conclude(s.verify(c.body.held))
+		}
 	}
-	c.runs = nil
 	c.Abort()
 	return c.results()
 }
@@ -219,8 +247,24 @@ func (c *Check) results() []policy.DKIM {
 func (c *Check) Abort() {
 	c.ended = true
 	c.lookups.stop()
+	c.endRuns()
+	c.freeBody()
+}
+
+// endRuns ends the body for the runs and gives their results, which are worth
+// something if it was all there.
+func (c *Check) endRuns() []*objection {
+	var results []*objection
 	for _, r := range c.runs {
-		r.end()
+		results = append(results, r.end())
 	}
-	c.runs, c.body = nil, body{}
+	c.runs = nil
+	return results
+}
+
+func (c *Check) freeBody() {
+	if c.body != nil {
+		c.body.free()
+		c.body = nil
+	}
 }

@@ -112,9 +112,26 @@ func verify(t testing.TB, m message, dns LookupTXT) []policy.DKIM {
 // verifyIn runs a message through a Check in chunks of a size.
 func verifyIn(t testing.TB, m message, dns LookupTXT, size int) []policy.DKIM {
 	t.Helper()
+	return verifyWith(t, m, dns, size, func(*Check) {})
+}
+
+// verifyAsItComes does that too, but has the signatures verified as if there were
+// more body than is held.
+func verifyAsItComes(t testing.TB, m message, dns LookupTXT, size int) []policy.DKIM {
+	t.Helper()
+	return verifyWith(t, m, dns, size, func(c *Check) {
+		if c.refused == nil {
+			c.handOver()
+		}
+	})
+}
+
+func verifyWith(t testing.TB, m message, dns LookupTXT, size int, written func(*Check)) []policy.DKIM {
+	t.Helper()
 	fields := slices.Clone(m.fields)
 	c := Begin(t.Context(), fields, dns, Limits{})
 	clear(fields) // the caller's again
+	written(c)
 	for rest := []byte(m.body); len(rest) > 0; {
 		n, err := c.Write(rest[:min(size, len(rest))])
 		if n != min(size, len(rest)) || err != nil {
@@ -122,6 +139,7 @@ func verifyIn(t testing.TB, m message, dns LookupTXT, size int) []policy.DKIM {
 		}
 		clear(rest[:n])
 		rest = rest[n:]
+		written(c)
 	}
 	return c.Finish(t.Context())
 }

@@ -15,13 +15,16 @@
 //
 // [Begin] takes the header, [Check.Write] the body, [Check.Finish] gives one
 // result for each signature. The keys of all signatures are asked for at once,
-// in Begin, and come while the body does. The verifier,
-// github.com/emersion/go-msgauth/dkim, wants the key before the body; what
-// comes before the keys is kept, up to 256 KiB. Only a longer body waits for
-// them, at most until the time limit on lookups: an end of message
-// would have to wait for the same answer. So a Check holds, whatever the
-// size of the message, at most 256 KiB of body, and for each signature
-// at most 256 KiB of signed header and some blocks of 32 KiB in the verifier.
+// in Begin, and come while the body does. The body is held, up to 256 KiB, until
+// Finish, which lets the verifier, github.com/emersion/go-msgauth/dkim, read it
+// from memory, once for each signature: for most messages, goroutines would cost
+// more than they save. Only a longer body is verified as it comes, by a goroutine
+// for each signature. The verifier wants the key before the body, so
+// that then has to wait for the keys, at most until the time limit on lookups: an
+// end of message would have to wait for the same answer. So a Check holds,
+// whatever the size of the message, at most 256 KiB of body, and for each
+// signature at most 256 KiB of signed header and some blocks of 32 KiB in the
+// verifier.
 //
 // # The guard
 //

@@ -15,7 +15,7 @@ import (
 
 // FuzzCheck: whatever the header, the body and the key are, there is one result
 // for each signature within the limit, in order, fit to be shown; and how the body
-// is cut makes no difference.
+// is cut makes no difference, nor when it is verified.
 func FuzzCheck(f *testing.F) {
 	for _, name := range must(filepath.Glob("testdata/messages/*.eml")) {
 		header, body, _ := strings.Cut(crlf(string(must(os.ReadFile(name)))), "\r\n\r\n")
@@ -52,6 +52,9 @@ func FuzzCheck(f *testing.F) {
 		if diff := cmp.Diff(results, verifyIn(t, m, dns, 1+int(size))); diff != "" {
 			t.Errorf("in one piece and in pieces of %d (-whole +pieces):\n%s", 1+int(size), diff)
 		}
+		if diff := cmp.Diff(results, verifyAsItComes(t, m, dns, 1+int(size))); diff != "" {
+			t.Errorf("at the end and as it comes, in pieces of %d (-end +comes):\n%s", 1+int(size), diff)
+		}
 	})
 }
 
@@ -63,6 +66,34 @@ func fit(r policy.DKIM) bool {
 		}
 	}
 	return true
+}
+
+// FuzzBlankRuns: a body is refused if there is a run of more blanks and line ends
+// than may be, however it is cut.
+func FuzzBlankRuns(f *testing.F) {
+	for _, size := range []uint16{1, 2, 3, 1000, maxBlankRun - 1, maxBlankRun, maxBlankRun + 1, 65535} {
+		f.Add("x", uint16(maxBlankRun), "x", uint16(maxBlankRun), size)
+		f.Add("", uint16(maxBlankRun+1), "", uint16(0), size)
+		f.Add("", uint16(maxBlankRun), "\n", uint16(0), size)
+		f.Add("x\n", uint16(maxBlankRun-1), "x", uint16(maxBlankRun+1), size)
+		f.Add("\r", uint16(1), " ", uint16(maxBlankRun-2), size)
+	}
+	f.Fuzz(func(t *testing.T, first string, run uint16, second string, another uint16, size uint16) {
+		text := first + strings.Repeat(" ", int(run)) + second + strings.Repeat("\n", int(another))
+		want := true
+		for _, run := range strings.FieldsFunc(text, func(c rune) bool { return !strings.ContainsRune(blanks, c) }) {
+			want = want && len(run) <= maxBlankRun
+		}
+		b, got := new(body), true
+		for rest := []byte(text); got && len(rest) > 0; {
+			n := min(len(rest), max(1, int(size)))
+			got = b.scan(rest[:n])
+			rest = rest[n:]
+		}
+		if got != want {
+			t.Errorf("%q, %d blanks, %q, %d line ends, in pieces of %d: %t", first, run, second, another, size, got)
+		}
+	})
 }
 
 // FuzzTags: what is read as tags is read the same when written again, in any

@@ -67,8 +67,9 @@ func (h *header) text(s *signature) *objection {
 	if named := count(s.names, signatureName); named > len(h.places[signatureName])-1 && named > 0 {
 		return neutral("h= names more signatures than there are others, which the verifier doesn't allow")
 	}
-	var text []byte
-	for _, place := range append([]int{s.field}, h.signed(s)...) {
+	places := append([]int{s.field}, h.signed(s)...)
+	text := make([]byte, 0, min(h.octets(places), maxSignedHeader))
+	for _, place := range places {
 		f := &h.fields[place]
 		if len(text)+len(f.Name)+len(f.Value) > maxSignedHeader {
 			return forbidden("the signed header has more than %d octets", maxSignedHeader)
@@ -83,6 +84,16 @@ func (h *header) text(s *signature) *objection {
 	}
 	s.header = append(text, "\r\n"...)
 	return nil
+}
+
+// octets is about how long the fields at some places are as text, if they aren't
+// folded with bare line feeds.
+func (h *header) octets(places []int) int {
+	n := len("\r\n")
+	for _, place := range places {
+		n += len(h.fields[place].Name) + len(h.fields[place].Value) + len(":\r\n")
+	}
+	return n
 }
 
 func count(names []string, name string) int {

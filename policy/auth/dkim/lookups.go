@@ -37,10 +37,13 @@ type lookups struct {
 
 // startLookups asks for the keys of the signatures.
 func startLookups(ctx context.Context, signatures []*signature, lookupTXT LookupTXT, limit time.Duration) lookups {
+	if len(signatures) == 0 {
+		return lookups{ctx: ctx, stop: func() {}}
+	}
 	var ls lookups
 	ls.ctx, ls.stop = context.WithTimeout(ctx, limit)
 	for _, s := range signatures {
-		s.key = ls.named(keyName(s.result.Selector, s.result.Domain))
+		s.lookup = ls.named(keyName(s.result.Selector, s.result.Domain))
 	}
 	for _, l := range ls.all {
 		go l.ask(ls.ctx, lookupTXT)

@@ -1,38 +1,26 @@
 package dkim
 
-import (
-	"fmt"
-	"io"
-	"strings"
+import "io"
 
-	"github.com/emersion/go-msgauth/dkim"
-
-	"gatemilter/policy"
-)
-
-// A run is the verifier at work on one signature. It is the message that the
-// verifier reads: first the signed header, then the body, block by block. The
-// end of the blocks is always an end of file, never an error, which would leave
-// goroutines behind in the verifier; the result of a message cut short is
+// A run is the verifier at work on one signature, on a goroutine of its own,
+// while the body comes in. It is the body that the verifier reads, part by
+// part. The end of them is always an end of file, never an error, which would
+// leave goroutines behind in the verifier; the result of a message cut short is
 // thrown away.
 type run struct {
 	signature *signature
-	key       *key
-	header    []byte
-	blocks    chan []byte
-	// read is sent to when a block is no longer in use.
+	parts     chan part
+	// read is sent to when a part is no longer in use.
 	read chan struct{}
 	// done is closed when objection is final.
 	done      chan struct{}
 	objection *objection
 }
 
-func startRun(s *signature, k *key) *run {
+func startRun(s *signature) *run {
 	r := &run{
 		signature: s,
-		key:       k,
-		header:    s.header,
-		blocks:    make(chan []byte),
+		parts:     make(chan part),
 		read:      make(chan struct{}),
 		done:      make(chan struct{}),
 	}
@@ -40,10 +28,10 @@ func startRun(s *signature, k *key) *run {
 	return r
 }
 
-// feed gives a block to all runs at once and returns when they have read it.
-func feed(runs []*run, block []byte) {
+// feed gives a part to all runs at once and returns when they have read it.
+func feed(runs []*run, p part) {
 	for _, r := range runs {
-		r.blocks <- block
+		r.parts <- p
 	}
 	for _, r := range runs {
 		<-r.read
@@ -52,73 +40,33 @@ func feed(runs []*run, block []byte) {
 
 // end waits for the result.
 func (r *run) end() *objection {
-	close(r.blocks)
+	close(r.parts)
 	<-r.done
 	return r.objection
 }
 
 func (r *run) work() {
 	defer close(r.done)
-	r.objection = r.verify()
+	r.objection = r.signature.verify(r)
 	// What the verifier didn't read has to be taken from feed all the same.
 	r.WriteTo(io.Discard)
 }
 
-func (r *run) verify() (o *objection) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			o = temporary("the verifier failed: %s", quote(fmt.Sprint(fault)))
-		}
-	}()
-	// The signature stands first in its header; others may be signed.
-	results, err := dkim.VerifyWithOptions(r, &dkim.VerifyOptions{LookupTXT: r.lookup, MaxVerifications: 1})
-	if len(results) == 0 {
-		return temporary("the verifier failed: %s", quote(fmt.Sprint(err)))
-	}
-	return classify(results[0].Err)
-}
-
-func (r *run) lookup(string) ([]string, error) { return []string{r.key.record()}, nil }
-
-// classify puts what is left to the verifier into the words of RFC 8601. Its
-// permanent errors are all foreseen by the guard, if the two read alike.
-func classify(err error) *objection {
-	if err == nil {
-		return nil
-	}
-	reason := strings.TrimPrefix(err.Error(), "dkim: ")
-	if dkim.IsPermFail(err) {
-		return permanent("%s", reason)
-	}
-	return &objection{policy.AuthFail, reason}
-}
-
-// Read gives the header, and never body along with it: the verifier then takes
-// the body by WriteTo, without a copy.
-func (r *run) Read(p []byte) (int, error) {
-	if len(r.header) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.header)
-	r.header = r.header[n:]
-	return n, nil
-}
-
 // WriteTo gives the body.
 func (r *run) WriteTo(w io.Writer) (int64, error) {
-	var n int64
-	for block := range r.blocks {
-		m, err := r.pass(block, w)
-		n += int64(m)
+	var written int64
+	for p := range r.parts {
+		n, err := r.pass(p, w)
+		written += n
 		if err != nil {
-			return n, err
+			return written, err
 		}
 	}
-	return n, nil
+	return written, nil
 }
 
-// pass gives a block to w and, even if that panics, back to feed.
-func (r *run) pass(block []byte, w io.Writer) (int, error) {
+// pass gives a part to w and, even if that panics, back to feed.
+func (r *run) pass(p part, w io.Writer) (int64, error) {
 	defer func() { r.read <- struct{}{} }()
-	return w.Write(block)
+	return p.WriteTo(w)
 }

@@ -41,9 +41,10 @@ type signature struct {
 	identityDomain string
 	// text is b=.
 	text string
-	// key is the lookup of the public key, nil where the signature was settled
-	// without.
-	key *lookup
+	// lookup is that of the public key, nil where the signature was settled
+	// without; key is its answer, where it is good.
+	lookup *lookup
+	key    *key
 	// header is what the verifier reads before the body.
 	header []byte
 }

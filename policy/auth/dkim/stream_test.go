@@ -93,13 +93,13 @@ func TestBodyBeforeKeys(t *testing.T) {
 	dns := hold(ownKeys())
 	c := Begin(t.Context(), m.fields, dns.LookupTXT, Limits{})
 	c.Write([]byte(m.body[:maxPending]))
-	if !c.WantsBody() || c.started || len(c.body.kept) != maxPending {
-		t.Fatalf("started %t, %d octets kept", c.started, len(c.body.kept))
+	if !c.WantsBody() || c.judged || len(c.body.held) != maxPending {
+		t.Fatalf("judged %t, %d octets held", c.judged, len(c.body.held))
 	}
 	close(dns.released)
 	c.Write([]byte(m.body[maxPending:]))
-	if cap(c.body.kept) > maxPending/2 {
-		t.Errorf("%d octets still held", cap(c.body.kept))
+	if cap(c.body.held) > maxPending {
+		t.Errorf("memory for %d octets", cap(c.body.held))
 	}
 	if got := words(c.Finish(t.Context())); got != "pass" {
 		t.Error(got)
@@ -177,13 +177,29 @@ func TestWantsBody(t *testing.T) {
 	t.Run("no key", func(t *testing.T) {
 		c := Begin(t.Context(), good.fields, zone{}.LookupTXT, Limits{})
 		eventually(t, "no body wanted", func() bool { return !c.WantsBody() })
+		if c.body != nil || c.runs != nil {
+			t.Error("a body or a run for nothing")
+		}
+		if words(c.Finish(t.Context())) != "permerror" {
+			t.Error("not permerror")
+		}
+	})
+	t.Run("no key for a long body", func(t *testing.T) {
+		dns := hold(zone{})
+		c := Begin(t.Context(), good.fields, dns.LookupTXT, Limits{})
+		c.Write(make([]byte, maxPending))
+		close(dns.released)
+		c.Write(make([]byte, 2*maxPending))
+		if c.WantsBody() || c.body != nil || c.runs != nil {
+			t.Error("a body is wanted, or a run for nothing")
+		}
 		if words(c.Finish(t.Context())) != "permerror" {
 			t.Error("not permerror")
 		}
 	})
 	t.Run("good", func(t *testing.T) {
 		c := Begin(t.Context(), good.fields, ownKeys().LookupTXT, Limits{})
-		eventually(t, "keys", func() bool { return c.WantsBody() && c.started })
+		eventually(t, "keys", func() bool { return c.WantsBody() && c.judged })
 		c.Write([]byte(good.body))
 		if words(c.Finish(t.Context())) != "pass" || c.WantsBody() {
 			t.Error("not pass, or a body is wanted after the end")
@@ -245,7 +261,12 @@ func TestAbort(t *testing.T) {
 		"body before the keys": func(c *Check, dns *held) { c.Write([]byte(signed.body)) },
 		"keys before the body": func(c *Check, dns *held) {
 			close(dns.released)
-			eventually(t, "keys", func() bool { return c.WantsBody() && c.started })
+			eventually(t, "keys", func() bool { return c.WantsBody() && c.judged })
+		},
+		"all but the end": func(c *Check, dns *held) {
+			close(dns.released)
+			eventually(t, "keys", func() bool { return c.WantsBody() && c.judged })
+			c.Write([]byte(signed.body))
 		},
 		"in the body": func(c *Check, dns *held) {
 			close(dns.released)
@@ -286,7 +307,7 @@ func TestManyAborts(t *testing.T) {
 	signed := parse(sign(sign(plain, "ed", "simple/simple"), "rsa", "relaxed/relaxed"))
 	for range 50 {
 		c := Begin(t.Context(), signed.fields, ownKeys().LookupTXT, Limits{})
-		eventually(t, "keys", func() bool { return c.WantsBody() && c.started })
+		eventually(t, "keys", func() bool { return c.WantsBody() && c.judged })
 		c.Write(make([]byte, 3*blockSize))
 		c.Abort()
 	}
@@ -296,7 +317,7 @@ func TestManyAborts(t *testing.T) {
 }
 
 // TestVerifierFaults: where the verifier fails, or finds what the guard should
-// have, there is no pass, and no block is lost on the way.
+// have, there is no pass, and no part is lost on the way.
 func TestVerifierFaults(t *testing.T) {
 	h := newHeader([]policy.Field{{Name: "DKIM-Signature", Value: " " + tagged}})
 	s := readSignature(0, h.fields[0].Value, time.Now())
@@ -307,18 +328,21 @@ func TestVerifierFaults(t *testing.T) {
 		policy.AuthTempError: nil, // a panic
 		policy.AuthPermError: {algorithm: "dsa", data: []byte{1}},
 	} {
-		r := startRun(s, k)
-		feed([]*run{r}, []byte("x"))
-		if o := r.end(); o == nil || o.result != want {
-			t.Errorf("%+v, want %s", o, want)
+		s.key = k
+		r := startRun(s)
+		feed([]*run{r}, part("x"))
+		for how, o := range map[string]*objection{"at the end": s.verify(part("x")), "as it comes": r.end()} {
+			if o == nil || o.result != want {
+				t.Errorf("%s: %+v, want %s", how, o, want)
+			}
 		}
 	}
 	r := &run{read: make(chan struct{}, 1)}
 	func() {
 		defer func() { _ = recover() }()
-		r.pass(nil, nil)
+		r.pass(part("x"), nil)
 	}()
 	if len(r.read) != 1 {
-		t.Error("a block was not given back")
+		t.Error("a part was not given back")
 	}
 }
