@@ -81,7 +81,7 @@ func (c *Checker) Begin(ctx context.Context, r policy.AuthRequest) policy.Authen
 	m := &message{checker: c, request: r}
 	if c.config.DKIM {
 		// One query for each signature, whose number is limited.
-		m.dkim = dkim.Begin(ctx, r.Header, c.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures})
+		m.dkim = dkim.Begin(ctx, r.Header, c.dns.LookupTXT, dkim.Limits{Signatures: c.config.Signatures, Cached: c.dns.CachedTXT})
 	}
 	return m
 }

@@ -1,9 +1,6 @@
 package dkim
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // A lookup is the question for a public key, asked once for all signatures that
 // need it. Its answer may be read when done is closed.
@@ -17,6 +14,17 @@ type lookup struct {
 func (l *lookup) ask(ctx context.Context, lookupTXT LookupTXT) {
 	defer close(l.done)
 	l.records, l.err = lookupTXT(ctx, l.name)
+}
+
+// recall answers from what is known, if it is.
+func (l *lookup) recall(cached func(string) ([]string, bool, error)) (known bool) {
+	if cached == nil {
+		return false
+	}
+	if l.records, known, l.err = cached(l.name); known {
+		close(l.done)
+	}
+	return known
 }
 
 func (l *lookup) answered() bool {
@@ -36,17 +44,19 @@ type lookups struct {
 }
 
 // startLookups asks for the keys of the signatures.
-func startLookups(ctx context.Context, signatures []*signature, lookupTXT LookupTXT, limit time.Duration) lookups {
+func startLookups(ctx context.Context, signatures []*signature, lookupTXT LookupTXT, limits Limits) lookups {
 	if len(signatures) == 0 {
 		return lookups{ctx: ctx, stop: func() {}}
 	}
 	var ls lookups
-	ls.ctx, ls.stop = context.WithTimeout(ctx, limit)
+	ls.ctx, ls.stop = context.WithTimeout(ctx, limits.Lookups)
 	for _, s := range signatures {
 		s.lookup = ls.named(keyName(s.result.Selector, s.result.Domain))
 	}
 	for _, l := range ls.all {
-		go l.ask(ls.ctx, lookupTXT)
+		if !l.recall(limits.Cached) {
+			go l.ask(ls.ctx, lookupTXT)
+		}
 	}
 	return ls
 }

@@ -346,3 +346,22 @@ func TestVerifierFaults(t *testing.T) {
 		t.Error("a part was not given back")
 	}
 }
+
+// What is known of the keys needs no lookup.
+func TestCachedKeys(t *testing.T) {
+	m := parse(sign(plain, "ed", "relaxed/relaxed"))
+	dns := ownKeys()
+	none := func(context.Context, string) ([]string, error) {
+		t.Error("the key was asked for")
+		return nil, nil
+	}
+	cached := func(name string) ([]string, bool, error) {
+		records, err := dns.LookupTXT(t.Context(), name)
+		return records, true, err
+	}
+	c := Begin(t.Context(), m.fields, none, Limits{Cached: cached})
+	c.Write([]byte(m.body))
+	if results := c.Finish(t.Context()); len(results) != 1 || results[0].Result != policy.AuthPass {
+		t.Errorf("%+v", results)
+	}
+}

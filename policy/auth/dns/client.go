@@ -88,6 +88,18 @@ func (c *Client) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	return lookup(ctx, c, name, miekg.TypeTXT, func(r record) string { return r.text })
 }
 
+// CachedTXT returns what LookupTXT would, if that is known without asking.
+func (c *Client) CachedTXT(name string) (records []string, known bool, err error) {
+	answer, known := c.recall(name, miekg.TypeTXT)
+	switch {
+	case !known:
+		return nil, false, nil
+	case answer.err != nil:
+		return nil, true, answer.failure()
+	}
+	return results(answer, func(r record) string { return r.text }), true, nil
+}
+
 // LookupMX returns the MX records of a name, the preferred ones first. The host "."
 // says that the domain takes no mail (RFC 7505).
 func (c *Client) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
