@@ -22,7 +22,8 @@ type Policy struct {
 	byDomain map[string][]*gateway
 	rest     []*gateway
 	// near leads from a network of neighbours to the gateway in it.
-	near map[netip.Prefix]*gateway
+	near     map[netip.Prefix]*gateway
+	outbound Outbound
 }
 
 // New compiles settings. They must be as package config makes them: checked.
@@ -34,6 +35,7 @@ func New(s Settings) *Policy {
 		dmarc:    s.DMARC,
 		byDomain: make(map[string][]*gateway),
 		near:     make(map[netip.Prefix]*gateway),
+		outbound: s.Outbound,
 	}
 	for _, settings := range s.Gateways {
 		g := &gateway{Gateway: settings, hosts: table(settings.Addresses), chain: table(settings.Addresses)}

@@ -18,6 +18,7 @@ type Settings struct {
 	// DMARC says what follows from a DMARC result, where the gateway doesn't.
 	DMARC    DMARCMode
 	Gateways []Gateway
+	Outbound Outbound
 }
 
 // A Mode says whether verdicts take effect.
@@ -182,12 +183,16 @@ func isPlain(address string) bool {
 		})
 }
 
+// maxDomain is how long a name may be whose A-labels are looked for, which takes more
+// than linear time: 253 characters (RFC 1035, section 2.3.4), at most of 4 octets.
+const maxDomain = 253 * 4
+
 // CanonicalDomain returns the form in which domains are compared: lower case,
 // A-labels, no dot at the end. A name that has no A-label form stays as it is
 // but for the case of its letters; it then equals no configured domain.
 func CanonicalDomain(domain string) string {
 	domain = strings.TrimSuffix(domain, ".")
-	if isASCII(domain) {
+	if isASCII(domain) || len(domain) > maxDomain {
 		return strings.ToLower(domain)
 	}
 	if a, err := idna.Lookup.ToASCII(domain); err == nil {

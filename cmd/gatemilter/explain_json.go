@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -125,15 +123,7 @@ func (e *explanation) writeJSON(w io.Writer) error {
 	for _, r := range v.Reasons {
 		doc.Rules = append(doc.Rules, ruleJSON{string(r.Code), r.Text})
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, escapeUnprintable(b.String()))
-	return err
+	return writeJSONDoc(doc, w)
 }
 
 // escapeUnprintable escapes in a JSON text what encoding/json leaves as it is, but a

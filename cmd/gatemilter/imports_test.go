@@ -25,10 +25,12 @@ var layers = map[string]string{
 	"policy/auth/authres":  "policy",
 	"policy/auth":          "policy policy/auth/dns policy/auth/spf policy/auth/dkim policy/auth/dmarc policy/auth/authres",
 	"milter":               "policy",
+	"milter/lookup":        "",
+	"milter/tlsprobe":      "policy",
 	"cmd/internal/lab":     "",
 	"cmd/internal/daemon":  "all",
 	"cmd/internal/demo":    "all",
-	"cmd/internal/postfix": "policy/config",
+	"cmd/internal/postfix": "policy policy/config",
 	"cmd/gatemilter":       "all",
 }
 

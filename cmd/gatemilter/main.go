@@ -26,7 +26,7 @@ const (
 )
 
 // commands in the order of the help.
-var commands = []command{serveCommand, checkCommand, explainCommand, testExpressionCommand, mtaSetupCommand}
+var commands = []command{serveCommand, checkCommand, explainCommand, routeCommand, testExpressionCommand, mtaSetupCommand, verifyTLSCommand}
 
 // A command is one of the program's subcommands.
 type command struct {
@@ -167,7 +167,7 @@ func unknown(name string, io stdio) int {
 
 func overview() string {
 	var b strings.Builder
-	b.WriteString("gatemilter: inbound gateways for Postfix and Sendmail\n\nusage: gatemilter COMMAND [FLAGS] [ARGUMENTS]\n\n")
+	b.WriteString("gatemilter: inbound gateways and routes for a mail server of your own\n\nusage: gatemilter COMMAND [FLAGS] [ARGUMENTS]\n\n")
 	for _, c := range commands {
 		fmt.Fprintf(&b, "  %-16s %s\n", c.name, c.summary)
 	}

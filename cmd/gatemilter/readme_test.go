@@ -35,7 +35,8 @@ func TestReadmeConfigurations(t *testing.T) {
 // them.
 func TestReadmeTables(t *testing.T) {
 	text := string(must(os.ReadFile(readme)))
-	updated := fill(t, text, "rules", rulesTable())
+	updated := fill(t, text, "rules", table("rule", policy.Meanings))
+	updated = fill(t, updated, "routes", table("rule", policy.RouteMeanings))
 	updated = fill(t, updated, "settings", settingsTable())
 	updated = fill(t, updated, "hops", explainedHops(t, text))
 	if updated == text {
@@ -83,10 +84,10 @@ func explainedHops(t *testing.T, text string) string {
 	return "```\n" + hops + "\n```\n"
 }
 
-func rulesTable() string {
+func table(title string, meanings []policy.Reason) string {
 	var b strings.Builder
-	b.WriteString("| rule | what it means |\n| --- | --- |\n")
-	for _, m := range policy.Meanings {
+	fmt.Fprintf(&b, "| %s | what it means |\n| --- | --- |\n", title)
+	for _, m := range meanings {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", m.Code, m.Text)
 	}
 	return b.String()
@@ -96,11 +97,7 @@ func settingsTable() string {
 	var b strings.Builder
 	b.WriteString("| setting | default | what it means |\n| --- | --- | --- |\n")
 	for _, s := range config.Schema() {
-		name := s.Name
-		if s.Named {
-			name += " NAME"
-		}
-		fmt.Fprintf(&b, "| **[%s]** | | %s |\n", name, s.Meaning)
+		fmt.Fprintf(&b, "| **[%s]** | | %s |\n", s.Title(), s.Meaning)
 		for _, k := range s.Keys {
 			value := "none"
 			if k.Default != "" {

@@ -28,6 +28,7 @@ func (l *loader) config() (*Config, error) {
 	c := &Config{sections: l.withDefaults()}
 	var gateways []*gateway
 	var auth, inbound fields
+	var out outbound
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		f := fields{&l.report, spec, sec}
@@ -49,9 +50,20 @@ func (l *loader) config() (*Config, error) {
 			inbound = f
 		case gatewaySection:
 			gateways = append(gateways, f.gateway(auth))
+		case routeSection:
+			out.routes = append(out.routes, f.route())
+		case outSection:
+			out.fields = f
+		case senderSection:
+			out.senders = append(out.senders, f)
 		}
 	}
 	compare(&c.Settings, gateways, inbound)
+	c.Settings.Outbound = out.settings()
+	compareRoutes(out.routes, c.Server)
+	if l.opensFiles {
+		checkCAFiles(out.routes)
+	}
 	if len(l.errors) > 0 {
 		return nil, Errors(inOrder(l.errors, l.files))
 	}
@@ -110,12 +122,12 @@ func (c Config) String() string {
 
 // shown returns what String writes for a key, or "" for nothing.
 func (f fields) shown(key KeySpec) string {
-	needed, needs := f.spec.key(key.Needs)
+	_, ineffective := f.missing(key)
 	switch {
 	case key.Name == includeKey:
 		// The sections of included files are written themselves.
 		return ""
-	case needs && !f.inForce(needed):
+	case ineffective:
 		return ""
 	case key.Secret && f.given(key.Name):
 		return secretMask

@@ -73,11 +73,30 @@ func TestExample(t *testing.T) {
 			{Network: "tcp", Address: "127.0.0.1:9624"},
 			{Network: "tcp", Address: "[::1]:9624"},
 		},
+		Lookup:      []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketGroup: "postfix",
 		SocketMode:  0o660,
 		AuthservID:  "mx.example.com",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
+	exchange := &policy.Route{
+		Name:    "exchange",
+		Primary: []policy.Host{{Name: "mail.example.com", Port: 25, Load: 100}},
+		TLS:     policy.TLSDemand{Required: true, CA: true, Hostname: true},
+	}
+	relays := &policy.Route{
+		Name: "relays",
+		Primary: []policy.Host{
+			{Name: "xn--bcher-kva.example", Port: 25, Load: 33}, {Name: "192.0.2.25", Port: 587, Load: 33}, {Name: "2001:db8::25", Port: 65535, Load: 34},
+		},
+		Secondary: []policy.Host{{Name: "c.example.com", Port: 1024, Load: 100}},
+		TLS:       policy.TLSDemand{Required: true, CA: true},
+	}
+	old := &policy.Route{
+		Name:     "old",
+		Primary:  []policy.Host{{Name: "example.net", Port: 25, Load: 100}},
+		MXLookup: true,
+	}
 	compare(t, "settings", c.Settings, policy.Settings{
 		Mode:             policy.Observe,
 		InternalNetworks: prefixes("10.0.0.0/8", "2001:db8:1::/48"),
@@ -100,6 +119,16 @@ func TestExample(t *testing.T) {
 			Addresses: prefixes("198.51.100.0/24"),
 			Domains:   []string{"example.com", "xn--bcher-kva.example", "example.org"},
 		}},
+		Outbound: policy.Outbound{
+			Routes:  []*policy.Route{exchange, relays, old},
+			Gateway: relays,
+			Senders: map[string]*policy.Route{
+				"@sales.example.com":     exchange,
+				"@xn--bcher-kva.example": old,
+				"alice@example.com":      exchange,
+				"a.b+list@example.com":   relays,
+			},
+		},
 	})
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 	if got := c.Policy.GatewayOf(netip.MustParseAddr("192.0.2.55")); got != "filter" {
@@ -113,6 +142,7 @@ func TestDefaults(t *testing.T) {
 	c := load(t, "minimal.conf")
 	compare(t, "server", c.Server, config.Server{
 		Milter:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/milter.sock"}},
+		Lookup:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketMode: 0o660,
 	})
 	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
@@ -316,10 +346,14 @@ func TestSample(t *testing.T) {
 	commented := regexp.MustCompile(`(?m)^;(\S)`)
 	all := commented.ReplaceAllString(string(sample), "$1")
 	all = strings.ReplaceAll(all, "/etc/gatemilter/conf.d/", t.TempDir()+"/")
+	all = strings.ReplaceAll(all, "/etc/gatemilter/relay-ca.pem", writeAuthority(t))
 	c = load(t, write(t, all))
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 	if len(c.Settings.Gateways) != 1 {
 		t.Fatalf("%d gateways, want 1", len(c.Settings.Gateways))
+	}
+	if len(c.Settings.Outbound.Routes) != 2 {
+		t.Fatalf("%d routes, want 2", len(c.Settings.Outbound.Routes))
 	}
 	for _, section := range config.Schema() {
 		for _, key := range section.Keys {

@@ -12,7 +12,8 @@
 //
 // Blanks at the beginning and the end of a line, and around the first =, don't
 // count. Lines end with LF or CR LF; a byte order mark at the beginning is skipped. NAME
-// is 1 to 64 of the characters A-Z a-z 0-9 . _ -.
+// is 1 to 64 of the characters A-Z a-z 0-9 . _ -, but in [sender ADDRESS] it is an address or
+// @domain.
 //
 // A value runs to the end of its line and means exactly what is written: in
 // regular expressions and passwords, the characters ; # \ % : = " ' need no

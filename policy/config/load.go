@@ -19,10 +19,11 @@ const (
 )
 
 // Load reads the configuration in the file path, and in the files that it
-// includes. The error is of type [Errors] and holds all that is wrong; warnings come
-// only with a configuration.
+// includes, and looks whether the certificates that it names can be used. The error
+// is of type [Errors] and holds all that is wrong; warnings come only with a
+// configuration.
 func Load(path string) (*Config, error) {
-	l := &loader{}
+	l := &loader{opensFiles: true}
 	data, err := readFile(path)
 	if err != nil {
 		return nil, Errors{{File: path, Text: err.Error()}}
@@ -36,8 +37,8 @@ func Load(path string) (*Config, error) {
 }
 
 // Parse reads a configuration from data; problems name its file as name. It
-// opens no files, so an include is an error. The error is of type [Errors] and
-// holds all that is wrong.
+// opens no files: an include is an error, and certificates are not looked at. The
+// error is of type [Errors] and holds all that is wrong.
 func Parse(name string, data []byte) (*Config, error) {
 	l := &loader{}
 	l.add(name, data)
@@ -50,8 +51,10 @@ func Parse(name string, data []byte) (*Config, error) {
 // A loader collects the sections of all files, and what is wrong with them.
 type loader struct {
 	report
-	files    []string
-	sections []*section
+	// opensFiles says whether the files that settings name may be read.
+	opensFiles bool
+	files      []string
+	sections   []*section
 	// seen holds the first section of each kind and name, in lower case.
 	seen map[string]*section
 }

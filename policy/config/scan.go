@@ -39,16 +39,26 @@ func (s *section) title() string {
 	switch _, known := definition(s.kind); {
 	case !known:
 		return ""
-	case !isName(s.name):
+	case !s.hasGoodName():
 		return s.kind
 	}
 	return s.kind + " " + s.name
 }
 
+// hasGoodName says whether the section has a name that can be shown.
+func (s *section) hasGoodName() bool {
+	if s.kind == senderSection {
+		_, err := parseSender(s.name)
+		return err == nil && isPlain(s.name)
+	}
+	return isName(s.name)
+}
+
 // maxName is the length of the longest name of a section, in octets.
 const maxName = 64
 
-// isName says whether a section may have that name: 1–64 of [A-Za-z0-9._-].
+// isName says whether a section may have that name, where it is of the
+// administrator's choice: 1–64 of [A-Za-z0-9._-].
 func isName(s string) bool {
 	return s != "" && len(s) <= maxName &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(nameCharacters, r) })

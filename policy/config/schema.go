@@ -1,12 +1,18 @@
 package config
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A SectionSpec is one kind of section that a configuration may have.
 type SectionSpec struct {
 	Name string
 	// Named sections are written [Name NAME], and there may be several of them.
 	Named bool
+	// NameForm is what stands for the name where it is not of the administrator's
+	// choice: as in [Name ADDRESS].
+	NameForm string
 	// Meaning is one line for the manual.
 	Meaning string
 	Keys    []KeySpec
@@ -24,7 +30,7 @@ type KeySpec struct {
 	// Required keys have no default: the section is refused without them.
 	Required bool
 	// Needs is another key of the section, without which (or, where that is a yes or
-	// no, without yes) this one is an error; or "".
+	// no, without yes) this one has no effect and is an error, unless it says no; or "".
 	Needs string
 	// Secret values are never shown.
 	Secret bool
@@ -41,6 +47,9 @@ const (
 	authSection    = "authentication"
 	inboundSection = "inbound"
 	gatewaySection = "inbound-gateway"
+	routeSection   = "route"
+	outSection     = "outbound"
+	senderSection  = "sender"
 )
 
 // includeKey is the key of [server] that names further files.
@@ -52,6 +61,7 @@ const (
 	kindSockets  = "sockets"
 	kindNetworks = "networks"
 	kindDomains  = "domains"
+	kindHosts    = "hosts with loads"
 )
 
 var dmarcModes = []string{"off", "report", "enforce"}
@@ -64,6 +74,9 @@ var schema = []SectionSpec{
 		{Name: "milter", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/milter.sock",
 			Meaning: "Where to listen for the mail server: unix:PATH or inet:ADDRESS:PORT, several with commas.",
 			Example: "unix:/var/spool/postfix/gatemilter/milter.sock, inet:127.0.0.1:9624"},
+		{Name: "lookup", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/lookup.sock",
+			Meaning: "Where Postfix asks for the routes of outgoing mail; opened only if there are routes.",
+			Example: "unix:/var/spool/postfix/gatemilter/lookup.sock"},
 		{Name: "socket_group", Kind: "group",
 			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
@@ -134,6 +147,32 @@ var schema = []SectionSpec{
 		{Name: "dmarc", Kind: "choice", Values: dmarcModes,
 			Meaning: "As in [authentication], for this gateway's mail: report suits one that changes messages and so breaks signatures.", Example: "report"},
 	}},
+	{Name: routeSection, Named: true, Meaning: "A way for outgoing mail: one mail host, or several that share it.", Keys: []KeySpec{
+		{Name: hostKey, Kind: "host",
+			Meaning: "The mail host, HOST or HOST:PORT: a name (recommended) or an address, IPv6 in brackets; port 25 (the default), 587, or 1024 to 65535.", Example: "mail.example.com:587"},
+		{Name: primaryKey, Kind: kindHosts,
+			Meaning: "Instead of host: several hosts, each with its share of the mail in percent, HOST:PORT LOAD; the loads add up to 100.", Example: "a.example.com:25 50, b.example.com:25 50"},
+		{Name: secondaryKey, Kind: kindHosts, Needs: primaryKey,
+			Meaning: "Hosts that are tried, likewise, when no primary one takes the message.", Example: "c.example.com:587 100"},
+		{Name: "mx_lookup", Kind: kindBool, Values: yesNo, Default: "no",
+			Meaning: "The names are domains, and mail goes to their MX hosts.", Example: "yes"},
+		{Name: "require_tls", Kind: kindBool, Values: yesNo, Default: "yes",
+			Meaning: "Never send in clear: without TLS, mail is deferred.", Example: "yes"},
+		{Name: "require_ca", Kind: kindBool, Values: yesNo, Default: "yes", Needs: "require_tls",
+			Meaning: "The host's certificate must be signed by a trusted authority.", Example: "yes"},
+		{Name: "verify_hostname", Kind: kindBool, Values: yesNo, Default: "yes", Needs: "require_tls",
+			Meaning: "The certificate must bear the host's name; with mx_lookup, that of the MX host.", Example: "yes"},
+		{Name: caFileKey, Kind: "file", Needs: "require_ca",
+			Meaning: "A PEM file with the authorities that are trusted for this route; without it, the system's.", Example: "/etc/gatemilter/relay-ca.pem"},
+	}},
+	{Name: outSection, Meaning: "What holds for all outgoing mail, bounces and forwarded mail included.", Keys: []KeySpec{
+		{Name: outGatewayKey, Kind: "route",
+			Meaning: "The route of all outgoing mail of which no [sender] speaks; without it, the mail server delivers that directly.", Example: "relays"},
+	}},
+	{Name: senderSection, Named: true, NameForm: "ADDRESS", Meaning: "Outgoing mail by its envelope sender: an address, user@example.com, or all of a domain, @example.com, without its subdomains. The address decides before the domain, and the one without +extension speaks for those with it.", Keys: []KeySpec{
+		{Name: senderRouteKey, Kind: "route", Required: true,
+			Meaning: "The route of this mail, instead of the outbound gateway.", Example: "exchange"},
+	}},
 }
 
 // Schema returns all that can be configured: for the manual and for shell
@@ -187,16 +226,16 @@ func sectionNames() []string {
 func home(key string) string {
 	for _, s := range schema {
 		if _, ok := s.key(key); ok {
-			return s.title()
+			return s.Title()
 		}
 	}
 	return ""
 }
 
-// title is how the section is written, without brackets.
-func (s SectionSpec) title() string {
+// Title is how the section is written, without brackets.
+func (s SectionSpec) Title() string {
 	if s.Named {
-		return s.Name + " NAME"
+		return s.Name + " " + cmp.Or(s.NameForm, "NAME")
 	}
 	return s.Name
 }

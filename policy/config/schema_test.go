@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"strings"
@@ -9,15 +10,28 @@ import (
 	"gatemilter/policy/config"
 )
 
+// names and beside say what a section needs that has no name of free choice, or no
+// meaning alone.
+var (
+	names  = map[string]string{"sender": "@sales.example.com"}
+	beside = map[string]string{
+		"route":    "[outbound]\ngateway = x\n",
+		"outbound": "[route relays]\nhost = relay.example.com\n",
+		"sender":   "[route exchange]\nhost = mail.example.com\n",
+	}
+)
+
 // with is a configuration with one more line in a section of that kind, and what the
 // line needs beside it.
 func with(section config.SectionSpec, key config.KeySpec, value string) string {
-	lines := []string{"[" + section.Name + "]"}
+	lines := []string{beside[section.Name] + "[" + section.Name + "]"}
 	if section.Named {
-		lines = []string{"[" + section.Name + " x]"}
+		lines = []string{beside[section.Name] + "[" + section.Name + " " + cmp.Or(names[section.Name], "x") + "]"}
 	}
+	// A route leads somewhere: to one host, or to several.
+	hosts := section.Name == "route" && key.Name != "primary" && key.Name != "secondary"
 	for _, k := range section.Keys {
-		if k.Name == key.Needs || k.Required && k.Name != key.Name {
+		if k.Name != key.Name && (k.Name == key.Needs || k.Required || hosts && k.Name == "host") {
 			lines = append(lines, k.Name+" = "+k.Example)
 		}
 	}

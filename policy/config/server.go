@@ -17,6 +17,9 @@ import (
 type Server struct {
 	// Milter holds at least one address, none twice.
 	Milter []Listener
+	// Lookup holds at least one address too, none of them also in Milter. Nobody
+	// listens there unless there are routes.
+	Lookup []Listener
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
 	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
@@ -50,12 +53,19 @@ type Log struct {
 }
 
 func (f fields) server() Server {
-	return Server{
+	s := Server{
 		Milter:      f.listeners("milter"),
+		Lookup:      f.listeners("lookup"),
 		SocketGroup: f.group("socket_group"),
 		SocketMode:  f.socketMode("socket_mode"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
+	for _, l := range s.Lookup {
+		if slices.Contains(s.Milter, l) {
+			f.problem("lookup", "%s is listed under milter too (line %d): they speak different protocols, so write another one", quote(l.String()), f.line("milter"))
+		}
+	}
+	return s
 }
 
 func (f fields) mode() policy.Mode {

@@ -30,11 +30,11 @@ func (l *loader) checkStructure(sections []*section) {
 func knownSections(kind string) string {
 	if hint := similar(kind, sectionNames()); hint != "" {
 		spec, _ := definition(hint)
-		return fmt.Sprintf("; did you mean [%s]?", spec.title())
+		return fmt.Sprintf("; did you mean [%s]?", spec.Title())
 	}
 	var titles []string
 	for _, spec := range schema {
-		titles = append(titles, "["+spec.title()+"]")
+		titles = append(titles, "["+spec.Title()+"]")
 	}
 	return ": there are " + strings.Join(titles, ", ")
 }
@@ -44,8 +44,12 @@ func (l *loader) checkName(spec SectionSpec, sec *section) {
 		l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(), Text: fmt.Sprintf(format, args...)})
 	}
 	switch {
+	case sec.kind == senderSection:
+		if _, err := parseSender(sec.name); err != nil {
+			fail("%s", err)
+		}
 	case spec.Named && sec.name == "":
-		fail("the section has no name: write [%s], with a name of your choice", spec.title())
+		fail("the section has no name: write [%s], with a name of your choice", spec.Title())
 	case spec.Named && !isName(sec.name):
 		fail("%s is no name for a section: write at most %d letters, digits, points, - and _, without quotes", quote(sec.name), maxName)
 	case !spec.Named && sec.name != "":
@@ -65,7 +69,7 @@ func (l *loader) checkSections(spec SectionSpec, sec *section) {
 		return
 	}
 	text := fmt.Sprintf("the section is given twice, first at %s:%d: write all its settings there", first.file, first.line)
-	if spec.Named {
+	if spec.Named && spec.NameForm == "" {
 		text += ", or choose another name"
 	}
 	l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(), Text: text})
@@ -104,7 +108,7 @@ func listHint(key KeySpec) string {
 }
 
 func isList(key KeySpec) bool {
-	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains}, key.Kind)
+	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts}, key.Kind)
 }
 
 func emptyHint(key KeySpec) string {
@@ -128,14 +132,32 @@ func (f fields) checkRequired() {
 // checkNeeds finds keys that have no effect because another one is not set.
 func (f fields) checkNeeds() {
 	for _, key := range f.spec.Keys {
-		if needed, ok := f.spec.key(key.Needs); ok && f.given(key.Name) && !f.inForce(needed) {
-			f.problem(key.Name, "this has no effect alone: write %s too, as in %s = %s, or remove this line", needed.Name, needed.Name, needed.Example)
+		if !f.given(key.Name) || !f.set(key) {
+			continue
+		}
+		switch missing, ok := f.missing(key); {
+		case !ok:
+		case f.given(missing.Name):
+			f.problem(key.Name, "this has no effect with %s = %s (line %d): remove one of them", missing.Name, f.text(missing.Name), f.line(missing.Name))
+		default:
+			f.problem(key.Name, "this has no effect alone: write %s too, as in %s = %s, or remove this line", missing.Name, missing.Name, missing.Example)
 		}
 	}
 }
 
-// inForce says whether a key has a value other than no.
-func (f fields) inForce(key KeySpec) bool {
+// missing returns the key that a key needs, directly or not, and that is not set.
+func (f fields) missing(key KeySpec) (KeySpec, bool) {
+	for {
+		needed, ok := f.spec.key(key.Needs)
+		if !ok || !f.set(needed) {
+			return needed, ok
+		}
+		key = needed
+	}
+}
+
+// set says whether a key has a value other than no.
+func (f fields) set(key KeySpec) bool {
 	if key.Kind == kindBool {
 		// What is neither yes nor no has a problem of its own.
 		yes, ok := truth(f.text(key.Name))

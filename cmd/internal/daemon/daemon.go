@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"gatemilter/milter"
+	"gatemilter/milter/lookup"
 	"gatemilter/policy/config"
 )
 
@@ -40,6 +41,7 @@ type daemon struct {
 type generation struct {
 	config *config.Config
 	rules  milter.Rules
+	ways   map[string]*way
 }
 
 // read makes a generation of the files.
@@ -52,7 +54,7 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg, rules}, nil
+	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes)}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
@@ -77,14 +79,49 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
-	listeners, err := listen(cfg.Server)
+	services, err := d.open(cfg)
 	if err != nil {
 		return err
 	}
+	d.log.started(cfg, services)
+	return d.serve(ctx, services, hangup)
+}
+
+// A service is a server and where it listens.
+type service struct {
+	name      string // as the key of [server] that configures it
+	listeners []net.Listener
+	server    interface {
+		Serve(net.Listener) error
+		Shutdown(context.Context) error
+	}
+}
+
+// open opens all sockets, or none.
+func (d *daemon) open(cfg *config.Config) ([]service, error) {
 	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
-	server := &milter.Server{NewSession: sessions.New, Report: d.log.trouble}
-	d.log.started(cfg, listeners)
-	return d.serve(ctx, server, listeners, hangup)
+	services := []service{{name: "milter", server: &milter.Server{NewSession: sessions.New, Report: d.log.trouble}}}
+	addresses := [][]config.Listener{cfg.Server.Milter}
+	if len(cfg.Settings.Outbound.Routes) > 0 {
+		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble}})
+		addresses = append(addresses, cfg.Server.Lookup)
+	}
+	for i := range services {
+		var err error
+		if services[i].listeners, err = listen(addresses[i], cfg.Server); err != nil {
+			closeAll(services)
+			return nil, err
+		}
+	}
+	return services, nil
+}
+
+func closeAll(services []service) {
+	for _, s := range services {
+		for _, l := range s.listeners {
+			l.Close()
+		}
+	}
 }
 
 func (d *daemon) rules() milter.Rules { return d.current.Load().rules }
@@ -98,11 +135,20 @@ func shareProcessors() {
 	}
 }
 
-// serve runs the server on all listeners until the first of them fails or ctx ends.
-func (d *daemon) serve(ctx context.Context, server *milter.Server, listeners []net.Listener, hangup <-chan os.Signal) error {
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { failed <- server.Serve(l) }()
+// serve runs all services until a listener fails or ctx ends.
+func (d *daemon) serve(ctx context.Context, services []service, hangup <-chan os.Signal) error {
+	failed := make(chan error)
+	stop := make(chan struct{})
+	defer close(stop)
+	for _, s := range services {
+		for _, l := range s.listeners {
+			go func() {
+				select {
+				case failed <- s.server.Serve(l):
+				case <-stop:
+				}
+			}()
+		}
 	}
 	var cause error
 	for cause == nil && ctx.Err() == nil {
@@ -115,14 +161,21 @@ func (d *daemon) serve(ctx context.Context, server *milter.Server, listeners []n
 		}
 	}
 	d.log.stopping(cause)
+	return errors.Join(cause, d.shutdown(ctx, services))
+}
+
+// shutdown lets messages in progress finish. The MTA may ask for routes until then.
+func (d *daemon) shutdown(ctx context.Context, services []service) error {
+	defer d.log.stopped()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
 	defer cancel()
-	err := server.Shutdown(limit)
-	if err != nil {
-		err = fmt.Errorf("messages in progress were cut off after %s: %w", stopLimit, err)
+	var all error
+	for _, s := range services {
+		if err := s.server.Shutdown(limit); err != nil {
+			all = errors.Join(all, fmt.Errorf("%s: cut off after %s: %w", s.name, stopLimit, err))
+		}
 	}
-	d.log.stopped()
-	return errors.Join(cause, err)
+	return all
 }
 
 // reload reads the configuration again. All that can fail happens before anything
@@ -144,5 +197,6 @@ func needsRestart(a, b *config.Config) bool {
 		s.AuthservID = ""
 		return s
 	}
-	return a.Log != b.Log || !reflect.DeepEqual(sockets(a), sockets(b))
+	routes := func(c *config.Config) bool { return len(c.Settings.Outbound.Routes) > 0 }
+	return a.Log != b.Log || routes(a) != routes(b) || !reflect.DeepEqual(sockets(a), sockets(b))
 }

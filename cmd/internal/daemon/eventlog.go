@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"io"
-	"net"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -39,12 +38,17 @@ func encoder(format string) zapcore.Encoder {
 
 func (l *eventLog) Sync() { l.zap.Sync() }
 
-func (l *eventLog) started(c *config.Config, listeners []net.Listener) {
-	var at []string
-	for i := range listeners {
-		at = append(at, describe(listeners[i].Addr()))
+func (l *eventLog) started(c *config.Config, services []service) {
+	var fields []zap.Field
+	for _, s := range services {
+		var at []string
+		for _, listener := range s.listeners {
+			at = append(at, describe(listener.Addr()))
+		}
+		fields = append(fields, zap.Strings(s.name, at))
 	}
-	l.zap.Info("started", zap.Strings("milter", at), zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)))
+	fields = append(fields, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)))
+	l.zap.Info("started", fields...)
 	l.warnings(c)
 }
 
@@ -81,6 +85,17 @@ func (l *eventLog) reloadRefused(err error) {
 	for _, p := range problems {
 		l.zap.Error("configuration refused, the old one stays in force", zap.Stringer("problem", p))
 	}
+}
+
+// lookupTrouble is something that went wrong with a question of the mail server.
+func (l *eventLog) lookupTrouble(remote string, err error) {
+	l.zap.Error("lookup", zap.String("peer", remote), zap.String("error", short(err.Error())))
+}
+
+// demandFailed says that mail waits, because a host does not offer what its route
+// demands (R9).
+func (l *eventLog) demandFailed(route, nexthop string, err error) {
+	l.zap.Error("mail is held back: TLS is not as demanded", zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
 // trouble is something that went wrong on a connection with the mail server.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -23,7 +24,11 @@ func Preflight(c *config.Config) []error {
 			found = append(found, err)
 		}
 	}
-	for _, l := range c.Server.Milter {
+	listeners := c.Server.Milter
+	if len(c.Settings.Outbound.Routes) > 0 {
+		listeners = slices.Concat(listeners, c.Server.Lookup)
+	}
+	for _, l := range listeners {
 		if dir := filepath.Dir(l.Address); l.Network == "unix" {
 			if _, err := os.Stat(dir); err != nil {
 				found = append(found, fmt.Errorf("there is no directory %s; create it, owned by the user that runs gatemilter", dir))
@@ -33,8 +38,8 @@ func Preflight(c *config.Config) []error {
 	return found
 }
 
-// listen opens all sockets of the configuration, or none.
-func listen(s config.Server) (listeners []net.Listener, err error) {
+// listen opens sockets at all these addresses, or none.
+func listen(addresses []config.Listener, s config.Server) (listeners []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range listeners {
@@ -43,7 +48,7 @@ func listen(s config.Server) (listeners []net.Listener, err error) {
 			listeners = nil
 		}
 	}()
-	for _, address := range s.Milter {
+	for _, address := range addresses {
 		l, err := listenOn(address, s)
 		if err != nil {
 			return listeners, fmt.Errorf("can't listen on %s: %w", address, err)

@@ -26,7 +26,7 @@ func TestListenSocketMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.SocketGroup = group.Name
-	listeners, err := listen(s)
+	listeners, err := listen(s.Milter, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,11 +53,11 @@ func TestListenStaleSocket(t *testing.T) {
 	}
 	stale.(*net.UnixListener).SetUnlinkOnClose(false)
 	stale.Close()
-	listeners, err := listen(unix(path))
+	listeners, err := listen(unix(path).Milter, unix(path))
 	if err != nil {
 		t.Fatalf("stale socket: %v", err)
 	}
-	if _, err := listen(unix(path)); err == nil || !strings.Contains(err.Error(), "another process listens on it") {
+	if _, err := listen(unix(path).Milter, unix(path)); err == nil || !strings.Contains(err.Error(), "another process listens on it") {
 		t.Errorf("living process: %v", err)
 	}
 	listeners[0].Close()
@@ -71,7 +71,7 @@ func TestListenAllOrNothing(t *testing.T) {
 	dir := t.TempDir()
 	s := unix(filepath.Join(dir, "m.sock"))
 	s.Milter = append(s.Milter, config.Listener{Network: "unix", Address: filepath.Join(dir, "missing", "m.sock")})
-	if _, err := listen(s); err == nil || !strings.Contains(err.Error(), "create the directory") {
+	if _, err := listen(s.Milter, s); err == nil || !strings.Contains(err.Error(), "create the directory") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "m.sock")); err == nil {
@@ -80,7 +80,7 @@ func TestListenAllOrNothing(t *testing.T) {
 }
 
 func TestListenTCP(t *testing.T) {
-	listeners, err := listen(config.Server{Milter: []config.Listener{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "[::1]:0"}}})
+	listeners, err := listen([]config.Listener{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "[::1]:0"}}, config.Server{})
 	if err != nil {
 		t.Fatal(err)
 	}

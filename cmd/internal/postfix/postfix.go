@@ -7,6 +7,7 @@ package postfix
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,14 +16,29 @@ import (
 	"slices"
 	"strings"
 
+	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
 
 // A Postfix is an instance, by its configuration directory; "" is the default one.
 type Postfix struct{ ConfigDir string }
 
-// An Element is one that a parameter of main.cf, a list, has to begin with.
-type Element struct{ Parameter, Value string }
+// Wanted is what a Postfix needs.
+type Wanted struct {
+	Elements []Element
+	Services []Service
+}
+
+// An Element is one that a parameter of main.cf, a list, has to begin with; or, if it
+// is Absent, one of ours that must not be there any more.
+type Element struct {
+	Parameter, Value string
+	Absent           bool
+}
+
+// A Service is a line of master.cf: name and type as "NAME/TYPE", and the whole line, or
+// "" for one of ours that must not be there any more.
+type Service struct{ Name, Line string }
 
 // A Change is one step, as a command to run, and what it changes.
 type Change struct {
@@ -43,23 +59,55 @@ func (c Change) String() string {
 	return strings.Join(words, " ")
 }
 
-// Wanted returns what a Postfix needs for this configuration.
-func (p Postfix) Wanted(ctx context.Context, c *config.Config) ([]Element, error) {
+// The services and sockets of gatemilter.
+const (
+	// routeService delivers along routes. Its TLS policy is asked by nexthop.
+	routeService = policy.Transport + "/unix"
+	systemRoots  = "/etc/ssl/certs/ca-certificates.crt"
+)
+
+// Wanted returns what this Postfix needs for a configuration.
+func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	queue, err := p.parameter(ctx, "queue_directory")
 	if err != nil {
-		return nil, err
+		return Wanted{}, err
 	}
-	socket, err := milterAddress(c.Server.Milter, queue)
+	socket, err := address("milter", c.Server.Milter, queue)
 	if err != nil {
-		return nil, err
+		return Wanted{}, err
 	}
-	return []Element{{"smtpd_milters", socket}}, nil
+	w := Wanted{Elements: []Element{{Parameter: "smtpd_milters", Value: socket}}}
+	routes := len(c.Settings.Outbound.Routes) > 0
+	tables, err := address("lookup", c.Server.Lookup, queue)
+	if err != nil && routes {
+		return Wanted{}, err
+	}
+	w.Elements = append(w.Elements, Element{"sender_dependent_default_transport_maps", "socketmap:" + tables + ":route", !routes})
+	line := ""
+	if routes {
+		if line, err = p.routeLine(ctx, tables); err != nil {
+			return Wanted{}, err
+		}
+	}
+	w.Services = []Service{{routeService, line}}
+	return w, nil
 }
 
-// milterAddress is the first listener that Postfix can reach, as Postfix writes it. A
+// routeLine is the service that delivers along routes.
+func (p Postfix) routeLine(ctx context.Context, tables string) (string, error) {
+	roots, err := p.parameter(ctx, "smtp_tls_CAfile")
+	return policy.Transport + " unix - - y - - smtp" +
+		" -o syslog_name=postfix/" + policy.Transport +
+		" -o smtp_tls_security_level=encrypt" +
+		" -o smtp_tls_policy_maps=socketmap:" + tables + ":tls" +
+		" -o smtp_tls_fingerprint_digest=sha256" +
+		" -o smtp_tls_CAfile=" + cmp.Or(roots, systemRoots), err
+}
+
+// address is the first listener that Postfix can reach, as Postfix writes it. A
 // socket in the queue directory is named relatively: so it is found chrooted or
 // not.
-func milterAddress(listeners []config.Listener, queue string) (string, error) {
+func address(key string, listeners []config.Listener, queue string) (string, error) {
 	for _, l := range listeners {
 		if l.Network == "tcp" {
 			return l.String(), nil
@@ -68,27 +116,58 @@ func milterAddress(listeners []config.Listener, queue string) (string, error) {
 			return "unix:" + path, nil
 		}
 	}
-	return "", fmt.Errorf("no socket of [server] milter is in Postfix's queue directory %s, which is all that a chrooted Postfix can reach; write milter = unix:%s/gatemilter/milter.sock", queue, queue)
+	return "", fmt.Errorf("no socket of [server] %s is in Postfix's queue directory %s, which is all that a chrooted Postfix can reach; write %s = unix:%s/gatemilter/%s.sock", key, queue, key, queue, key)
 }
 
-// Plan returns the changes that bring these elements in, or out if remove is set.
-// There are none where all is as wanted.
-func (p Postfix) Plan(ctx context.Context, elements []Element, remove bool) ([]Change, error) {
+// Plan returns the changes that bring in what is wanted, or take it out if remove is
+// set. There are none where all is as it should be.
+func (p Postfix) Plan(ctx context.Context, w Wanted, remove bool) ([]Change, error) {
 	var changes []Change
-	for _, e := range elements {
+	for _, e := range w.Elements {
 		before, err := p.parameter(ctx, e.Parameter)
 		if err != nil {
 			return nil, err
 		}
 		after := with(before, e.Value)
-		if remove {
+		if remove || e.Absent {
 			after = without(before, e.Value)
 		}
 		if after != before {
 			changes = append(changes, p.change(e.Parameter, before, after))
 		}
 	}
+	for _, s := range w.Services {
+		before, err := p.service(ctx, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		after := s.Line
+		if remove {
+			after = ""
+		}
+		if strings.Join(strings.Fields(after), " ") != before {
+			changes = append(changes, p.serviceChange(s.Name, before, after))
+		}
+	}
+	if !remove {
+		// The service has to be there before mail is sent to it.
+		slices.Reverse(changes)
+	}
 	return changes, nil
+}
+
+// service returns a line of master.cf with single blanks, or "".
+func (p Postfix) service(ctx context.Context, name string) (string, error) {
+	out, err := run(ctx, append(p.postconf(), "-M", name))
+	return strings.Join(strings.Fields(out), " "), err
+}
+
+func (p Postfix) serviceChange(name, before, after string) Change {
+	command := append(p.postconf(), "-M", "-e", name+" = "+after)
+	if after == "" {
+		command = append(p.postconf(), "-M", "-X", name)
+	}
+	return Change{command, "master.cf " + name, before, after}
 }
 
 func (p Postfix) change(parameter, before, after string) Change {

@@ -29,7 +29,7 @@ func TestElements(t *testing.T) {
 	}
 }
 
-func TestMilterAddress(t *testing.T) {
+func TestAddress(t *testing.T) {
 	unix := func(path string) config.Listener { return config.Listener{Network: "unix", Address: path} }
 	tcp := config.Listener{Network: "tcp", Address: "127.0.0.1:9624"}
 	for _, c := range []struct {
@@ -41,7 +41,7 @@ func TestMilterAddress(t *testing.T) {
 		{[]config.Listener{unix("/var/spool/postfix-other/g.sock")}, ""},
 		{[]config.Listener{unix("/run/g.sock")}, ""},
 	} {
-		got, err := milterAddress(c.listeners, "/var/spool/postfix")
+		got, err := address("milter", c.listeners, "/var/spool/postfix")
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%v: %q, %v; want %q", c.listeners, got, err, c.want)
 		}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"gatemilter/milter/tlsprobe"
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+)
+
+// routeNamed returns the route of that name, or nil if there is none. Without a
+// configuration at its usual place there are no routes.
+func routeNamed(path, name string, io stdio) (*policy.Route, error) {
+	if _, err := os.Stat(path); path == defaultConfig && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	cfg, err := load(path, io)
+	if err != nil {
+		return nil, err
+	}
+	return findRoute(cfg, name), nil
+}
+
+func findRoute(cfg *config.Config, name string) *policy.Route {
+	for _, r := range cfg.Settings.Outbound.Routes {
+		if strings.EqualFold(r.Name, name) {
+			return r
+		}
+	}
+	return nil
+}
+
+// A hostReport is what one host of a route offers.
+type hostReport struct {
+	*tlsprobe.Report
+	table string // primary or secondary
+	// failed are the options that the route demands and the host doesn't hold.
+	failed []string
+}
+
+// verifyRoute probes each host of a route, and judges it by what the route demands.
+func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, json bool, out io.Writer) error {
+	roots, err := rootsIn(r.TLS.CAFile)
+	if err != nil {
+		return fmt.Errorf("ca_file of route %s: %w", r.Name, err)
+	}
+	var reports []hostReport
+	for _, table := range []struct {
+		name  string
+		hosts []policy.Host
+	}{{"primary", r.Primary}, {"secondary", r.Secondary}} {
+		for _, h := range table.hosts {
+			targets, err := targetsOf(ctx, r, h)
+			if err != nil {
+				return err
+			}
+			for _, t := range targets {
+				report, err := prober.Probe(ctx, t, roots)
+				if err != nil {
+					return err
+				}
+				reports = append(reports, hostReport{&report, table.name, failedDemands(r.TLS, &report)})
+			}
+		}
+	}
+	if json {
+		err = writeRouteJSON(r, reports, out)
+	} else {
+		err = writeRouteText(r, reports, out)
+	}
+	if err == nil && anyFailed(reports) {
+		err = errFinding
+	}
+	return err
+}
+
+// targetsOf are the hosts behind a host of the route: itself, or its MX hosts.
+func targetsOf(ctx context.Context, r *policy.Route, h policy.Host) ([]tlsprobe.Target, error) {
+	if !r.MXLookup {
+		return []tlsprobe.Target{{Host: h.Name, Port: h.Port}}, nil
+	}
+	records, err := net.DefaultResolver.LookupMX(ctx, h.Name)
+	if err != nil {
+		return nil, fmt.Errorf("MX hosts of %s are not found: %w; mx_lookup = no takes it for a host itself", h.Name, err)
+	}
+	var targets []tlsprobe.Target
+	for _, mx := range records {
+		targets = append(targets, tlsprobe.Target{Host: strings.TrimSuffix(mx.Host, "."), Port: h.Port})
+	}
+	return targets, nil
+}
+
+func failedDemands(d policy.TLSDemand, r *tlsprobe.Report) []string {
+	demanded := map[string]bool{"require_tls": d.Required, "require_ca": d.CA, "verify_hostname": d.Hostname}
+	var failed []string
+	for _, o := range options(r) {
+		if demanded[o.name] && !o.Holds {
+			failed = append(failed, o.name)
+		}
+	}
+	return failed
+}
+
+func anyFailed(reports []hostReport) bool {
+	for _, r := range reports {
+		if len(r.failed) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// writeRouteText shows each host, and then all of them at a glance.
+func writeRouteText(r *policy.Route, reports []hostReport, out io.Writer) error {
+	for _, h := range reports {
+		if err := writeTLSText(h.Report, time.Now(), out); err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+	}
+	t := &text{tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)}
+	t.row("Route "+r.Name, "table", "result")
+	for _, h := range reports {
+		result := "ok"
+		if len(h.failed) > 0 {
+			result = "FAIL: " + strings.Join(h.failed, ", ") + "; no mail goes to this host"
+		}
+		t.row(fmt.Sprintf("%s, port %d", h.Target.Host, h.Target.Port), h.table, result)
+	}
+	return t.Flush()
+}
+
+// The JSON form: the hosts as for verify-tls HOST, and what they fail of the route's
+// demands.
+type routeReportJSON struct {
+	Route  string           `json:"route"`
+	Passed bool             `json:"passed"`
+	Hosts  []hostReportJSON `json:"hosts"`
+}
+
+type hostReportJSON struct {
+	Table  string    `json:"table"`
+	Failed []string  `json:"failed,omitempty"`
+	Probe  probeJSON `json:"probe"`
+}
+
+func writeRouteJSON(r *policy.Route, reports []hostReport, out io.Writer) error {
+	doc := routeReportJSON{Route: r.Name, Passed: !anyFailed(reports)}
+	for _, h := range reports {
+		doc.Hosts = append(doc.Hosts, hostReportJSON{h.table, h.failed, probeOf(h.Report)})
+	}
+	return writeJSONDoc(doc, out)
+}

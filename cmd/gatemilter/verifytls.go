@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"gatemilter/cmd/internal/daemon"
+	"gatemilter/milter/tlsprobe"
+)
+
+var verifyTLSCommand = command{
+	name:    "verify-tls",
+	args:    "ROUTE|HOST[:PORT] [FLAGS]",
+	summary: "connect to a mail host and show what its TLS is worth",
+	help: `
+Connects to a mail host, begins TLS as for sending mail, and shows which of the
+options require_tls, require_ca and verify_hostname of a route would hold, the
+certificates that the host shows, and what to do about each failure. No mail is
+sent. HOST is a name or an IP address, in brackets if an IPv6 address has a port.
+PORT is 25 (the default), 587, or 1024 to 65535; 465 only with --implicit.
+
+With the name of a ROUTE of the configuration, each of its hosts is tried, and
+judged by the options that the route sets.
+
+Exit status: 0 when all three options (or those of the route) hold, 1 when one
+doesn't, 2 when called wrongly.
+
+With --json: target (host, port, implicit), address, greeting, version, cipher;
+passed; checks, a list of option, holds, problem, reason; warnings, a list of
+problem, reason; chain, the certificates as the host sent them, its own first:
+subject, issuer, names, ips, not_before, not_after, key, sha256, key_sha256;
+match_names, for "verify match=" in Postfix's smtp_tls_policy_maps; advice. Empty
+parts are left out. For a route: route, passed, and hosts, a list of table, failed
+(the options of the route that the host doesn't hold) and probe, as above.
+
+Examples
+  gatemilter verify-tls relay.example.com:587
+  gatemilter verify-tls --ca-file /etc/ssl/our-ca.pem mail.example.com`,
+	setUp: func(flags *flag.FlagSet) runner {
+		implicit := flags.Bool("implicit", false, "begin with TLS instead of STARTTLS; the port is 465 then if none is given")
+		caFile := flags.String("ca-file", "", "trust the CAs in this PEM `FILE` instead of the system's")
+		sni := flags.String("sni", "", "ask the host for its certificate for `NAME`; Postfix asks for none")
+		timeout := flags.Duration("timeout", 30*time.Second, "`TIME` for each step of the connection, such as 10s")
+		json := flags.Bool("json", false, "show the result as JSON, for scripts")
+		config := flags.String("config", defaultConfig, "configuration `FILE`, for a route")
+		return func(ctx context.Context, args []string, io stdio) error {
+			if len(args) != 1 {
+				return usagef("it takes one route or host, but got %s", count(len(args), "argument"))
+			}
+			if *timeout <= 0 {
+				return usagef("--timeout: %s is not more than nothing: write a time such as 10s", *timeout)
+			}
+			prober := tlsprobe.Prober{HELO: ownName(), Timeout: *timeout}
+			if r, err := routeNamed(*config, args[0], io); err != nil {
+				return err
+			} else if r != nil {
+				return verifyRoute(ctx, &prober, r, *json, io.out)
+			}
+			target, err := tlsprobe.ParseTarget(args[0], *implicit)
+			if err != nil {
+				return usagef("%v", err)
+			}
+			if target.SNI = *sni; target.Check() != nil {
+				return usagef("--sni: %v", target.Check())
+			}
+			roots, err := rootsIn(*caFile)
+			if err != nil {
+				return usagef("--ca-file: %v", err)
+			}
+			report, err := prober.Probe(ctx, target, roots)
+			if err != nil {
+				return err
+			}
+			return showTLS(&report, *json, io.out)
+		}
+	},
+}
+
+// rootsIn reads the CA certificates of a file; nil, for the system's, if there is none.
+func rootsIn(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%q has no certificate in it: it must hold -----BEGIN CERTIFICATE----- and what follows", file)
+	}
+	return roots, nil
+}
+
+// ownName is this machine's name as servers accept it in EHLO, or "" if it has none in
+// full.
+func ownName() string {
+	name, err := os.Hostname()
+	if err != nil || !strings.Contains(name, ".") {
+		return ""
+	}
+	return name
+}
+
+func showTLS(r *tlsprobe.Report, json bool, out io.Writer) error {
+	write := writeTLSText
+	if json {
+		write = writeTLSJSON
+	}
+	if err := write(r, time.Now(), out); err != nil {
+		return err
+	}
+	if !r.Passed() {
+		return errFinding
+	}
+	return nil
+}
+
+// options are the checks under the names that they have in a route.
+func options(r *tlsprobe.Report) []option {
+	return []option{{"require_tls", r.TLS}, {"require_ca", r.Trust}, {"verify_hostname", r.Name}}
+}
+
+type option struct {
+	name string
+	tlsprobe.Check
+}
+
+// maxReason is how much is shown of a reason, in characters: more than the longest
+// that isn't made up by the host.
+const maxReason = 600
+
+func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
+	t := &text{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	how := "STARTTLS"
+	if r.Target.Implicit {
+		how = "TLS from the start"
+	}
+	t.row("Target", fmt.Sprintf("%s, port %d, %s", r.Target.Host, r.Target.Port, how))
+	if r.Address.IsValid() {
+		t.row("Reached", r.Address.String())
+	}
+	if r.Greeting != "" {
+		t.row("Greeting", r.Greeting)
+	}
+	if r.Cipher != "" {
+		t.row("Connection", "TLS "+r.Version.String()+", "+r.Cipher)
+	}
+	t.title("Options of a route")
+	for _, o := range options(r) {
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", o.name, o.word(), daemon.Visible(o.Reason, maxReason))
+	}
+	writeChain(t, r.Chain, now)
+	writeList(t, "Warnings", reasons(r.Warnings))
+	writeList(t, "Advice", r.Advice())
+	t.title("Result")
+	if r.Passed() {
+		t.row("  pass")
+	} else {
+		t.row("  FAIL: with the options that fail set to yes, no mail would go to this host")
+	}
+	return t.Flush()
+}
+
+// word is the result in a word.
+func (o option) word() string {
+	switch {
+	case o.Holds:
+		return "ok"
+	case o.Problem == tlsprobe.NotChecked:
+		return "-"
+	}
+	return "FAIL"
+}
+
+func writeChain(t *text, chain []tlsprobe.Certificate, now time.Time) {
+	if len(chain) == 0 {
+		return
+	}
+	t.title("Certificates, as the host sent them")
+	t.row("  #", "for", "issuer", "valid from", "expires", "key")
+	for i, c := range chain {
+		t.row("  "+strconv.Itoa(i+1), bearer(c), c.Issuer, c.NotBefore.UTC().Format(time.DateOnly), expiry(c.NotAfter, now), c.Key)
+	}
+	t.title("SHA-256 of the host's own")
+	t.row("  certificate", chain[0].Fingerprint)
+	t.row("  public key", chain[0].KeyFingerprint)
+}
+
+// bearer is what a certificate is for: its names, or else its subject.
+func bearer(c tlsprobe.Certificate) string {
+	names := slices.Clone(c.Names)
+	for _, ip := range c.IPs {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return orDash(c.Subject)
+	}
+	return strings.Join(names, ", ")
+}
+
+func expiry(end, now time.Time) string {
+	day, left := end.UTC().Format(time.DateOnly), end.Sub(now)
+	if left < 0 {
+		return day + ", over"
+	}
+	return fmt.Sprintf("%s, %s left", day, count(int(left.Hours()/24), "day"))
+}
+
+func reasons(findings []tlsprobe.Finding) []string {
+	var list []string
+	for _, f := range findings {
+		list = append(list, f.Reason)
+	}
+	return list
+}
+
+func writeList(t *text, title string, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	t.title(title)
+	for _, item := range items {
+		fmt.Fprintf(t, "  - %s\n", daemon.Visible(item, maxReason))
+	}
+}

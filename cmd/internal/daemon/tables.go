@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"gatemilter/milter/lookup"
+	"gatemilter/milter/tlsprobe"
+	"gatemilter/policy"
+)
+
+// The tables that Postfix asks for outgoing mail.
+const (
+	// TableRoute leads from an envelope sender to transport and nexthops
+	// (sender_dependent_default_transport_maps).
+	TableRoute = "route"
+	// TableTLS leads from a nexthop of a route to its TLS policy
+	// (smtp_tls_policy_maps of the transport). It is also the permission to use
+	// that nexthop: one that is no route's any more is a temporary failure.
+	TableTLS = "tls"
+)
+
+const (
+	// probeLimit is how long a host may take to show its certificate.
+	probeLimit = 30 * time.Second
+	// probeLife is how long what it has shown counts.
+	probeLife = 5 * time.Minute
+)
+
+// tables answer from the generation in force.
+func (d *daemon) tables() map[string]lookup.Table {
+	return map[string]lookup.Table{
+		TableRoute: {Lookup: func(_ context.Context, sender string) lookup.Answer { return d.current.Load().route(sender) }},
+		TableTLS: {
+			Lookup: func(ctx context.Context, nexthop string) lookup.Answer {
+				return d.current.Load().tlsPolicy(ctx, nexthop, d.log)
+			},
+			Limit: probeLimit,
+		},
+	}
+}
+
+// route answers with the way of mail from this sender.
+func (g *generation) route(sender string) lookup.Answer {
+	r, _ := g.rules.Policy.RouteFor(sender)
+	if r == nil || g.rules.Policy.Mode() == policy.Observe {
+		return lookup.NotFound()
+	}
+	return lookup.OK(policy.Transport + ":" + strings.Join(r.Nexthops(rand.IntN), ","))
+}
+
+// A way is a host of a route.
+type way struct {
+	route *policy.Route
+	host  policy.Host
+	// probed is what the host has shown, where Postfix can't judge that by itself.
+	mu      sync.Mutex
+	probed  lookup.Answer
+	expires time.Time
+}
+
+// ways finds the hosts of routes by their nexthops. Two routes that share one have
+// the same demands: the configuration sees to that.
+func ways(routes []*policy.Route) map[string]*way {
+	found := make(map[string]*way)
+	for _, r := range routes {
+		for _, table := range [][]policy.Host{r.Primary, r.Secondary} {
+			for _, h := range table {
+				found[r.Nexthop(h)] = &way{route: r, host: h}
+			}
+		}
+	}
+	return found
+}
+
+// tlsPolicy answers with what must hold of the connection to a nexthop, in the words
+// of Postfix's TLS_README. What Postfix has no words for is found out here.
+func (g *generation) tlsPolicy(ctx context.Context, nexthop string, log *eventLog) lookup.Answer {
+	w, ok := g.ways[nexthop]
+	if !ok {
+		return lookup.Temp("this nexthop is no route's any more")
+	}
+	switch d := w.route.TLS; {
+	case !d.Required:
+		return lookup.OK("may")
+	case !d.CA && !d.Hostname:
+		return lookup.OK("encrypt")
+	case d.CA && d.Hostname && d.CAFile == "":
+		return lookup.OK("secure match=hostname")
+	}
+	return w.probe(ctx, log)
+}
+
+// probe looks at the host's certificate, and pins it where it is as demanded.
+func (w *way) probe(ctx context.Context, log *eventLog) lookup.Answer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Now().Before(w.expires) {
+		return w.probed
+	}
+	fingerprint, err := w.look(ctx)
+	if err != nil {
+		log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
+		return lookup.Temp(err.Error())
+	}
+	w.probed, w.expires = lookup.OK("fingerprint match="+fingerprint), time.Now().Add(probeLife)
+	return w.probed
+}
+
+func (w *way) look(ctx context.Context) (fingerprint string, err error) {
+	if w.route.MXLookup {
+		return "", fmt.Errorf("route %s: require_ca, verify_hostname and ca_file can't be told apart for MX hosts; name the hosts and set mx_lookup = no", w.route.Name)
+	}
+	roots, err := w.roots()
+	if err != nil {
+		return "", err
+	}
+	report, err := new(tlsprobe.Prober).Probe(ctx, tlsprobe.Target{Host: w.host.Name, Port: w.host.Port}, roots)
+	if err != nil {
+		return "", err
+	}
+	d := w.route.TLS
+	for _, c := range []struct {
+		option string
+		wanted bool
+		check  tlsprobe.Check
+	}{{"require_tls", d.Required, report.TLS}, {"require_ca", d.CA, report.Trust}, {"verify_hostname", d.Hostname, report.Name}} {
+		if c.wanted && !c.check.Holds {
+			return "", fmt.Errorf("%s of route %s fails: %s", c.option, w.route.Name, c.check.Reason)
+		}
+	}
+	return report.Chain[0].Fingerprint, nil
+}
+
+// roots are the authorities to trust; nil means the system's.
+func (w *way) roots() (*x509.CertPool, error) {
+	if w.route.TLS.CAFile == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(w.route.TLS.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca_file %s of route %s holds no certificate", w.route.TLS.CAFile, w.route.Name)
+	}
+	return pool, nil
+}

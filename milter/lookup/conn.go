@@ -1,0 +1,167 @@
+package lookup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Replies wait for the next read, or until there are outboxSize octets of them.
+// A connection at rest keeps keptOutbox at most.
+const (
+	outboxSize = 64 << 10
+	keptOutbox = 4 << 10
+)
+
+// A conn is the connection of one MTA process. All that it does, a goroutine of
+// its own does.
+type conn struct {
+	net.Conn
+	server *Server
+	user   user
+	in     *bufio.Reader
+	out    []byte
+	// waiting is since when the rest of a request has been waited for.
+	waiting time.Time
+
+	mu             sync.Mutex
+	busy, draining bool
+}
+
+func newConn(c net.Conn, s *Server) *conn {
+	n := &conn{Conn: c, server: s}
+	n.in = bufio.NewReaderSize(n, requestSize)
+	return n
+}
+
+// run answers until the connection ends.
+func (c *conn) run() {
+	c.user = userOf(c.Conn)
+	var err error
+	for err == nil {
+		err = c.step()
+	}
+	if err != io.EOF {
+		// What came before a fault has its replies.
+		err = errors.Join(err, c.flush())
+		if !c.isDraining() {
+			c.tell(err)
+		}
+	}
+	c.Close()
+}
+
+// step answers one request.
+func (c *conn) step() error {
+	name, key, size, err := peekRequest(c.in)
+	if err != nil {
+		return err
+	}
+	c.waiting = time.Time{}
+	r := c.server.ask(c.user, name, key)
+	if r.err != nil {
+		c.tell(r.err)
+	}
+	c.out = appendReply(c.out, r.Answer)
+	if _, err := c.in.Discard(size); err != nil || len(c.out) < outboxSize {
+		return err
+	}
+	return c.flush()
+}
+
+// Read gives the reader of requests what comes next. Before it blocks, it sends
+// what is to be sent.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	if !c.setBusy(false) {
+		return 0, io.EOF
+	}
+	if err := c.SetReadDeadline(c.deadline()); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.late()
+	}
+	if !c.setBusy(true) {
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// inRequest says whether a request has arrived in part.
+func (c *conn) inRequest() bool { return c.in.Buffered() > 0 }
+
+// deadline returns the time by which the next octets have to be there.
+func (c *conn) deadline() time.Time {
+	now := time.Now()
+	if !c.inRequest() {
+		return now.Add(c.server.timeouts.Idle)
+	}
+	if c.waiting.IsZero() {
+		c.waiting = now
+	}
+	return c.waiting.Add(c.server.timeouts.Request)
+}
+
+// late says for what the deadline was. At rest, a connection just ends.
+func (c *conn) late() error {
+	if c.inRequest() {
+		return fmt.Errorf("request still incomplete after %v", c.server.timeouts.Request)
+	}
+	return io.EOF
+}
+
+// flush sends the replies that wait.
+func (c *conn) flush() error {
+	out := c.out
+	if len(out) == 0 {
+		return nil
+	}
+	c.out = out[:0]
+	if cap(out) > keptOutbox {
+		c.out = nil
+	}
+	err := c.SetWriteDeadline(time.Now().Add(c.server.timeouts.Write))
+	if err == nil {
+		_, err = c.Conn.Write(out)
+	}
+	if err != nil {
+		return fmt.Errorf("reply could not be sent: %w", err)
+	}
+	return nil
+}
+
+func (c *conn) tell(err error) { c.server.tell(c.RemoteAddr(), err) }
+
+// setBusy notes whether requests are being answered. It returns false when the
+// connection is to end, since there are none and the server shuts down.
+func (c *conn) setBusy(busy bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = busy
+	return !c.draining
+}
+
+// drain ends the connection as soon as no request is being answered.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if !c.busy {
+		c.Close()
+	}
+}
+
+func (c *conn) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}

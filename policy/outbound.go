@@ -1,0 +1,133 @@
+package policy
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Outbound says which way outgoing mail takes: mail for other servers. What stays
+// on this one is none.
+//
+// All outgoing mail has a way. The rule for the sender's address decides, or else
+// that for the sender's domain, or else the outbound gateway takes it. "All" is
+// meant: a gateway archives or filters whatever leaves, or is the only host that the
+// firewall lets through. So it takes bounces, which have the null sender, and
+// forwarded mail, whose senders are of other domains, too. To send some domains'
+// mail by a route and all else directly, write rules for these domains, and no gateway.
+type Outbound struct {
+	// Routes are all that are defined, in the order of the files. Gateway and
+	// Senders point to them.
+	Routes []*Route
+	// Gateway takes the mail of which no sender rule speaks; if it is nil, the mail
+	// server delivers that directly.
+	Gateway *Route
+	// Senders holds the sender rules: by address as [CanonicalAddress] writes it,
+	// or by domain as "@" and what [CanonicalDomain] returns.
+	Senders map[string]*Route
+}
+
+// The rules that choose a route.
+const (
+	SenderAddress   Code = "sender-address"
+	SenderExtension Code = "sender-extension"
+	SenderDomain    Code = "sender-domain"
+	OutboundGateway Code = "outbound-gateway"
+	DirectDelivery  Code = "direct-delivery"
+)
+
+// RouteMeanings says of each rule that chooses a route, in the order in which they
+// are tried, what it means that it spoke.
+var RouteMeanings = []Reason{
+	{SenderAddress, "there is a sender rule for the address"},
+	{SenderExtension, "there is a sender rule for the address without its extension, user+extension"},
+	{SenderDomain, "there is a sender rule for the address's domain"},
+	{OutboundGateway, "no sender rule speaks, so the outbound gateway takes the mail"},
+	{DirectDelivery, "no rule speaks: the mail server delivers directly"},
+}
+
+// RouteFor returns the route of outgoing mail with that envelope sender, and the
+// rule that chose it. The route is nil where the mail server delivers directly. The
+// choice doesn't depend on the policy's mode: whoever acts on it has to leave mail
+// alone in the mode Observe.
+func (p *Policy) RouteFor(sender string) (*Route, Reason) {
+	address := CanonicalAddress(sender)
+	local, domain, _ := cutAddress(address)
+	for _, rule := range []struct {
+		code Code
+		key  string
+	}{
+		{SenderAddress, address},
+		{SenderExtension, withoutExtension(local) + "@" + domain},
+		{SenderDomain, "@" + domain},
+	} {
+		r, ok := p.outbound.Senders[rule.key]
+		// Without a local part, the address looks like the key of its domain.
+		if ok && (local != "" || rule.code == SenderDomain) {
+			return r, Reason{rule.code, "[sender " + rule.key + "]"}
+		}
+	}
+	why := "there is no sender rule for " + strconv.Quote(sender)
+	if isNullSender(sender) {
+		why = "no sender rule can be for the null sender of a bounce"
+	}
+	if p.outbound.Gateway == nil {
+		return nil, Reason{DirectDelivery, why + ", and [outbound] has no gateway"}
+	}
+	return p.outbound.Gateway, Reason{OutboundGateway, why + ", so [outbound] gateway takes the mail"}
+}
+
+// isNullSender knows the null sender (RFC 5321, section 4.5.5) as people write it and as
+// Postfix asks for it.
+func isNullSender(sender string) bool {
+	return sender == "" || sender == "<>" || sender == `"<>"`
+}
+
+// withoutExtension returns a local part without +extension (RFC 5233, section 1).
+// A + at the beginning starts none.
+func withoutExtension(local string) string {
+	if at := strings.IndexByte(local, '+'); at > 0 {
+		return local[:at]
+	}
+	return local
+}
+
+// CanonicalAddress returns the form in which addresses of senders are compared:
+// the domain as by [CanonicalDomain], the local part without quotes and in lower
+// case. By RFC 5321, section 2.4, only its own server may know that two local parts
+// differ but for case. We are that server, and no common one distinguishes them,
+// but mail programs send them as users have typed them: mail must not go another way
+// because of a capital letter.
+func CanonicalAddress(address string) string {
+	local, domain, ok := cutAddress(address)
+	if !ok {
+		return strings.ToLower(address)
+	}
+	return strings.ToLower(unquote(local)) + "@" + CanonicalDomain(domain)
+}
+
+// cutAddress cuts an address at its last @: a quoted local part may have others.
+func cutAddress(address string) (local, domain string, ok bool) {
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return address, "", false
+	}
+	return address[:at], address[at+1:], true
+}
+
+// unquote returns what a quoted local part means (RFC 5321, section 4.1.2).
+func unquote(local string) string {
+	if len(local) < 2 || local[0] != '"' || local[len(local)-1] != '"' {
+		return local
+	}
+	var b strings.Builder
+	escaped := false
+	for _, c := range []byte(local[1 : len(local)-1]) {
+		if c == '\\' && !escaped {
+			escaped = true
+			continue
+		}
+		escaped = false
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,97 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+)
+
+// Transport is the smtp client in Postfix's master.cf that delivers along routes.
+const Transport = "gatemilter"
+
+// MaxNexthops is how long all nexthops of a route may be together, with commas
+// between them, in octets. Postfix cuts a queue file record at 2048 and takes what
+// is behind for another transport (line_length_limit, postconf(5)).
+const MaxNexthops = 2000
+
+// A Route is a way for outgoing mail: the hosts that take it, and what is demanded
+// of the connections to them.
+type Route struct {
+	Name string
+	// Primary hosts, of which there is at least one, share the mail in the
+	// proportion of their loads. Secondary ones, likewise, are tried where no
+	// primary takes a message. No host is twice in a table.
+	Primary, Secondary []Host
+	// MXLookup says that the hosts are domains, and their MX hosts take the mail.
+	MXLookup bool
+	TLS      TLSDemand
+}
+
+// A Host is one mail host of a route.
+type Host struct {
+	// Name is a host name of lower-case A-labels without a point at its end, or
+	// an IP address.
+	Name string
+	// Port is 25, 587, or 1024 and above.
+	Port uint16
+	// Load is the host's share of its table in percent, at least 1. Those of a
+	// table add up to 100.
+	Load int
+}
+
+// A TLSDemand says what must hold of the connection to a host before mail goes
+// through it (STARTTLS, RFC 3207; names, RFC 9525).
+type TLSDemand struct {
+	// Required forbids to send in clear. Without it, the others are not set.
+	Required bool
+	// CA demands a certificate that a trusted authority has signed: one of the
+	// system's, or of CAFile (an absolute path) where that is not "".
+	CA     bool
+	CAFile string
+	// Hostname demands that the certificate bears the host's name, or, with
+	// MXLookup, that of the MX host.
+	Hostname bool
+}
+
+// Nexthop returns a host of the route as Postfix takes it: brackets keep it from
+// looking for MX records.
+func (r *Route) Nexthop(h Host) string {
+	port := strconv.Itoa(int(h.Port))
+	if r.MXLookup {
+		// A domain, so never an address with colons of its own.
+		return h.Name + ":" + port
+	}
+	return "[" + h.Name + "]:" + port
+}
+
+// Nexthops returns all hosts in the order in which one message tries them. The
+// primaries come first, and each table in the order of a draw, in which a host's
+// chance to be the next one is its share of the load of those that are left.
+// Random returns a number from 0 to n-1, each as likely as the others. Joined with
+// commas, the nexthops have at most [MaxNexthops] octets.
+func (r *Route) Nexthops(random func(n int) int) []string {
+	hops := make([]string, 0, len(r.Primary)+len(r.Secondary))
+	for _, table := range [][]Host{r.Primary, r.Secondary} {
+		for _, h := range draw(table, random) {
+			hops = append(hops, r.Nexthop(h))
+		}
+	}
+	return hops
+}
+
+// draw returns the hosts of a table in a random order, weighted by their loads.
+func draw(table []Host, random func(n int) int) []Host {
+	drawn := slices.Clone(table)
+	left := 0
+	for _, h := range drawn {
+		left += h.Load
+	}
+	for i := range drawn {
+		j := i
+		for n := random(left); n >= drawn[j].Load; j++ {
+			n -= drawn[j].Load
+		}
+		drawn[i], drawn[j] = drawn[j], drawn[i]
+		left -= drawn[i].Load
+	}
+	return drawn
+}
