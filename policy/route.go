@@ -13,6 +13,20 @@ const Transport = "gatemilter"
 // is behind for another transport (line_length_limit, postconf(5)).
 const MaxNexthops = 2000
 
+// The ports of mail hosts: SMTP (RFC 5321), submission (RFC 6409), and submission with
+// TLS from the start (RFC 8314).
+const (
+	PortSMTP        = 25
+	PortSubmission  = 587
+	PortSubmissions = 465
+)
+
+// IsRoutePort says whether a route's host may have the port: one of those with
+// STARTTLS, or one that any user can open, as content filters and tests do.
+func IsRoutePort(port uint16) bool {
+	return port == PortSMTP || port == PortSubmission || port >= 1024
+}
+
 // A Route is a way for outgoing mail: the hosts that take it, and what is demanded
 // of the connections to them.
 type Route struct {
@@ -31,7 +45,7 @@ type Host struct {
 	// Name is a host name of lower-case A-labels without a point at its end, or
 	// an IP address.
 	Name string
-	// Port is 25, 587, or 1024 and above.
+	// Port is one for which IsRoutePort holds.
 	Port uint16
 	// Load is the host's share of its table in percent, at least 1. Those of a
 	// table add up to 100.

@@ -10,14 +10,6 @@ import (
 	"gatemilter/policy"
 )
 
-// The ports of SMTP (RFC 5321, RFC 8314 and RFC 6409).
-const (
-	portSMTP        = 25
-	portSubmissions = 465
-	portSubmission  = 587
-	firstUserPort   = 1024
-)
-
 // Limits of host names in octets (RFC 1035, section 2.3.4).
 const (
 	maxName  = 253
@@ -42,9 +34,9 @@ func ParseTarget(s string, implicit bool) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
-	t := Target{Host: host, Port: portSMTP, Implicit: implicit}
+	t := Target{Host: host, Port: policy.PortSMTP, Implicit: implicit}
 	if implicit {
-		t.Port = portSubmissions
+		t.Port = policy.PortSubmissions
 	}
 	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
@@ -90,9 +82,9 @@ func (t Target) Check() error {
 		return fmt.Errorf("%q can't be asked for in a handshake: write a host name", t.SNI)
 	}
 	switch p := t.Port; {
-	case p == portSubmissions && !t.Implicit:
+	case p == policy.PortSubmissions && !t.Implicit:
 		return errors.New("port 465 is for TLS from the start, which a route can't use: take 25 or 587, or look at it with --implicit")
-	case p != portSMTP && p != portSubmissions && p != portSubmission && p < firstUserPort:
+	case p != policy.PortSubmissions && !policy.IsRoutePort(p):
 		return fmt.Errorf("port %d is not for mail: use 25, 587, or one from 1024 to 65535", p)
 	}
 	return nil

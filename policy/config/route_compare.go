@@ -37,11 +37,11 @@ func compareRoutes(routes []*route, server Server) {
 // and names are this server's, the configuration doesn't tell.
 func (r *route) checkOurselves(key string, h policy.Host, server Server) {
 	switch {
-	case h.Port == smtpPort && isLoopback(h.Name):
+	case h.Port == policy.PortSMTP && isLoopback(h.Name):
 		r.problem(key, "%s is this server itself, so that mail would go in a circle: name another host (other ports of this one may be those of a filter)", quote(showHost(h)))
 	case server.listensAt(h):
 		r.problem(key, "%s is where gatemilter listens for the mail server: name a mail host", quote(showHost(h)))
-	case h.Port == smtpPort && !r.MXLookup && h.Name == server.AuthservID:
+	case h.Port == policy.PortSMTP && !r.MXLookup && h.Name == server.AuthservID:
 		r.doubt(key, "%s has the name that authserv_id gives to this server: mail would go in a circle", quote(showHost(h)))
 	}
 }

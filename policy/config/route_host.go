@@ -10,14 +10,6 @@ import (
 	"gatemilter/policy"
 )
 
-// Ports that a mail host may have besides those of the users' range.
-const (
-	smtpPort       = 25
-	submissionPort = 587
-	smtpsPort      = 465
-	minUserPort    = 1024
-)
-
 // parseTableHost reads "HOST:PORT LOAD".
 func parseTableHost(s string) (policy.Host, error) {
 	words := strings.Fields(s)
@@ -52,7 +44,7 @@ func parseTableHost(s string) (policy.Host, error) {
 // read ends that client's process at every attempt.
 func parseHost(s string) (policy.Host, error) {
 	name, port, hasPort := splitPort(s)
-	h := policy.Host{Port: smtpPort}
+	h := policy.Host{Port: policy.PortSMTP}
 	var err error
 	if h.Name, err = hostName(name); err != nil {
 		return policy.Host{}, fmt.Errorf("%s is no host: %w", quote(s), err)
@@ -82,9 +74,9 @@ func hostPort(s string) (uint16, error) {
 	switch {
 	case err != nil:
 		return 0, errors.New("write a number, 25, 587, or from 1024 to 65535")
-	case port == smtpsPort:
+	case port == policy.PortSubmissions:
 		return 0, errors.New("TLS from the start is for user gateways, and a route uses STARTTLS; write 587 or 25")
-	case port != smtpPort && port != submissionPort && port < minUserPort:
+	case !policy.IsRoutePort(uint16(port)):
 		return 0, errors.New("it is not one of a mail host's; write 25, 587, or one from 1024 to 65535")
 	}
 	return uint16(port), nil
@@ -99,7 +91,7 @@ func hostName(s string) (string, error) {
 	}
 	if ip, err := netip.ParseAddr(s); err == nil {
 		if ip.Is6() {
-			return "", fmt.Errorf("an IPv6 address needs brackets; write [%s], or [%s]:%d", ip.WithZone(""), ip.WithZone(""), smtpPort)
+			return "", fmt.Errorf("an IPv6 address needs brackets; write [%s], or [%s]:%d", ip.WithZone(""), ip.WithZone(""), policy.PortSMTP)
 		}
 		return hostAddress(ip)
 	}
