@@ -66,6 +66,11 @@ type TLSDemand struct {
 	Hostname bool
 }
 
+// Probed says whether Postfix has no words for the demand, so that the host has to be
+// looked at: a certificate by a trusted authority whose name does not count, or
+// the reverse, or authorities of the route's own.
+func (d TLSDemand) Probed() bool { return d.CA != d.Hostname || d.CAFile != "" }
+
 // Nexthop returns a host of the route as Postfix takes it: brackets keep it from
 // looking for MX records.
 func (r *Route) Nexthop(h Host) string {

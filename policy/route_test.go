@@ -106,3 +106,18 @@ func permutations(hosts []Host) [][]Host {
 	}
 	return all
 }
+
+func TestProbed(t *testing.T) {
+	for demand, want := range map[TLSDemand]bool{
+		{}:               false,
+		{Required: true}: false,
+		{Required: true, CA: true, Hostname: true}:                   false,
+		{Required: true, CA: true}:                                   true,
+		{Required: true, Hostname: true}:                             true,
+		{Required: true, CA: true, Hostname: true, CAFile: "/a.pem"}: true,
+	} {
+		if got := demand.Probed(); got != want {
+			t.Errorf("%+v: %v", demand, got)
+		}
+	}
+}

@@ -65,7 +65,20 @@ func (f fields) route() *route {
 	}
 	r.checkLength()
 	r.checkHosts()
+	r.checkMX()
 	return r
+}
+
+// checkMX refuses demands that only a probe of the host can judge (see
+// [policy.TLSDemand.Probed]): which of the MX hosts takes the mail is Postfix's choice.
+func (r *route) checkMX() {
+	switch d := r.TLS; {
+	case !r.MXLookup || !d.Probed():
+	case d.CAFile != "":
+		r.problem("ca_file", "with mx_lookup = yes (line %d) only the system's authorities can be trusted: name the hosts themselves and set mx_lookup = no, or remove this line", r.line("mx_lookup"))
+	default:
+		r.problem("mx_lookup", "MX hosts can be judged by require_ca and verify_hostname together, or by neither: set both alike, or name the hosts themselves and set mx_lookup = no")
+	}
 }
 
 // demand reads a boolean that is no where the key that it needs is.

@@ -204,7 +204,7 @@ func TestDemands(t *testing.T) {
 		compare(t, text, problems(t, routeWith("host = a.example\n"+text)), want)
 	}
 	for host, want := range map[string][]string{
-		"192.0.2.1\nmx_lookup = yes\nverify_hostname = no": {`"192.0.2.1:25" is an address, which has no MX hosts: write a domain, or mx_lookup = no (line 5)`},
+		"192.0.2.1\nmx_lookup = yes\nrequire_ca = no\nverify_hostname = no": {`"192.0.2.1:25" is an address, which has no MX hosts: write a domain, or mx_lookup = no (line 5)`},
 		"192.0.2.1":                       {`"192.0.2.1:25" is an address: mail goes only if the certificate bears the address itself, so write the host's name, or set verify_hostname = no`},
 		"[2001:db8::1]":                   {`"[2001:db8::1]:25" is an address: mail goes only if the certificate bears the address itself, so write the host's name, or set verify_hostname = no`},
 		"192.0.2.1\nverify_hostname = no": nil,

@@ -92,10 +92,10 @@ func (l *eventLog) lookupTrouble(remote string, err error) {
 	l.zap.Error("lookup", zap.String("peer", remote), zap.String("error", short(err.Error())))
 }
 
-// demandFailed says that mail waits, because a host does not offer what its route
-// demands (R9).
+// demandFailed says that mail waits, because a host can't be reached or does not hold
+// what its route demands (R9).
 func (l *eventLog) demandFailed(route, nexthop string, err error) {
-	l.zap.Error("mail is held back: TLS is not as demanded", zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
+	l.zap.Error("mail is held back: the host does not hold what the route demands", zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
 // trouble is something that went wrong on a connection with the mail server.

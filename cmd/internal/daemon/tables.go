@@ -29,8 +29,9 @@ const (
 const (
 	// probeLimit is how long a host may take to show its certificate.
 	probeLimit = 30 * time.Second
-	// probeLife is how long what it has shown counts.
-	probeLife = 5 * time.Minute
+	// probeLife is how long what it has shown counts. After a change of its
+	// certificate, mail waits no longer than that.
+	probeLife = time.Minute
 )
 
 // tables answer from the generation in force.
@@ -89,12 +90,12 @@ func (g *generation) tlsPolicy(ctx context.Context, nexthop string, log *eventLo
 	switch d := w.route.TLS; {
 	case !d.Required:
 		return lookup.OK("may")
-	case !d.CA && !d.Hostname:
-		return lookup.OK("encrypt")
-	case d.CA && d.Hostname && d.CAFile == "":
+	case d.Probed():
+		return w.probe(ctx, log)
+	case d.CA:
 		return lookup.OK("secure match=hostname")
 	}
-	return w.probe(ctx, log)
+	return lookup.OK("encrypt")
 }
 
 // probe looks at the host's certificate, and pins it where it is as demanded.
@@ -114,9 +115,6 @@ func (w *way) probe(ctx context.Context, log *eventLog) lookup.Answer {
 }
 
 func (w *way) look(ctx context.Context) (fingerprint string, err error) {
-	if w.route.MXLookup {
-		return "", fmt.Errorf("route %s: require_ca, verify_hostname and ca_file can't be told apart for MX hosts; name the hosts and set mx_lookup = no", w.route.Name)
-	}
 	roots, err := w.roots()
 	if err != nil {
 		return "", err

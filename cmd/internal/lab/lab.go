@@ -16,6 +16,11 @@
 // [Postfix.StartFilter] runs Debian's OpenDKIM or OpenDMARC beside an instance, in a directory and with a name server of
 // its own: what they sign is for a verifier to be tested, what they conclude for comparison. [NeedPackages] installs them.
 //
+// # Mail hosts
+//
+// [StartSink] runs a mail host that mail leaves for: it remembers what it was sent and how, and is refused, slow or broken
+// when a test wants it to be.
+//
 // # TLS
 //
 // [NewCA] makes an authority whose certificates, good or bad in a chosen way, serve on both sides of STARTTLS.

@@ -93,11 +93,20 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	return w, nil
 }
 
-// routeLine is the service that delivers along routes.
+// routeLine is the service that delivers along routes. It is chrooted as the smtp client
+// of other mail is, so that it finds what a chroot has to have, such as resolv.conf. What
+// main.cf has for other mail's relay must not count here: TLS from the start, which no
+// route has, and a fallback relay, which is none of the route's hosts.
 func (p Postfix) routeLine(ctx context.Context, tables string) (string, error) {
 	roots, err := p.parameter(ctx, "smtp_tls_CAfile")
-	return policy.Transport + " unix - - y - - smtp" +
+	if err != nil {
+		return "", err
+	}
+	chroot, err := run(ctx, append(p.postconf(), "-F", "-h", "smtp/unix/chroot"))
+	return policy.Transport + " unix - - " + cmp.Or(strings.TrimSpace(chroot), "-") + " - - smtp" +
 		" -o syslog_name=postfix/" + policy.Transport +
+		" -o smtp_fallback_relay=" +
+		" -o smtp_tls_wrappermode=no" +
 		" -o smtp_tls_security_level=encrypt" +
 		" -o smtp_tls_policy_maps=socketmap:" + tables + ":tls" +
 		" -o smtp_tls_fingerprint_digest=sha256" +

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gatemilter/cmd/internal/lab"
 	"gatemilter/policy/config"
@@ -94,6 +95,34 @@ func TestRealPostfix(t *testing.T) {
 		after, err := os.ReadFile(main)
 		if err != nil || string(after) != text {
 			t.Errorf("main.cf is now\n%s\nwas\n%s", after, text)
+		}
+	}
+}
+
+// The client for routes is chrooted as that for other mail is.
+func TestRouteChroot(t *testing.T) {
+	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ master, begin string }{
+		{"smtp unix - - y - - smtp\n", "gatemilter unix - - y - - smtp -o "},
+		{"smtp unix - - n - - smtp\n", "gatemilter unix - - n - - smtp -o "},
+		{"smtp unix - - - - - smtp\n", "gatemilter unix - - - - - smtp -o "},
+		{"", "gatemilter unix - - - - - smtp -o "},
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"main.cf": "compatibility_level = 3.6\n", "master.cf": c.master} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// postconf waits for a main.cf that may still be being written.
+		if err := os.Chtimes(filepath.Join(dir, "main.cf"), time.Time{}, time.Now().Add(-time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		line, err := Postfix{ConfigDir: dir}.routeLine(t.Context(), "unix:g.sock")
+		if err != nil || !strings.HasPrefix(line, c.begin) {
+			t.Errorf("beside %q: %q, error %v", c.master, line, err)
 		}
 	}
 }

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatemilter/cmd/internal/lab"
+	"gatemilter/policy/auth/dnstest"
+)
+
+// tlsOutcomes are what becomes of mail to a host, by its certificate and the route's demands:
+// "tls" or "clear" is how it is sent; all else is what is wrong with the host, so that mail waits.
+// "-" is left out: the names that only the chrooted Postfix knows are none for gatemilter.
+const tlsOutcomes = `
+host           certificate       nothing  TLS       all       CA        name      all,file  CA,file
+localhost      good              tls      tls       tls       tls       tls       CA        CA
+localhost      wrong-name        tls      tls       name      tls       name      CA        CA
+localhost      wildcard          tls      tls       name      tls       name      CA        CA
+localhost      common-name       tls      tls       tls       tls       tls       CA        CA
+localhost      address           tls      tls       name      tls       name      CA        CA
+localhost      self-signed       tls      tls       CA        CA        tls       CA        CA
+localhost      expired           tls      tls       expired   expired   tls       CA        CA
+localhost      other-CA          tls      tls       CA        CA        tls       tls       tls
+localhost      other-CA-and-name tls      tls       CA        CA        name      name      tls
+localhost      other-CA-expired  tls      tls       CA        CA        tls       expired   expired
+localhost      none              clear    starttls  starttls  starttls  starttls  starttls  starttls
+relay.lab.test good              tls      tls       tls       -         -         -         -
+relay.lab.test wrong-name        tls      tls       name      -         -         -         -
+relay.lab.test wildcard          tls      tls       tls       -         -         -         -
+127.0.0.1      address           tls      tls       tls       tls       tls       CA        CA
+127.0.0.1      other-CA-address  tls      tls       CA        CA        tls       tls       tls
+127.0.0.1      good              tls      tls       name      tls       name      CA        CA
+127.0.0.1      common-name       tls      tls       name      tls       name      CA        CA
+127.0.0.1      none              clear    starttls  starttls  starttls  starttls  starttls  starttls
+`
+
+// tlsFaults are how the log says what is wrong: Postfix's where it judges the host by itself, or
+// gatemilter's.
+var tlsFaults = map[string]struct{ postfix, gatemilter *regexp.Regexp }{
+	"starttls": {regexp.MustCompile("TLS is required, but was not offered"), regexp.MustCompile("^require_tls of route .* does not offer STARTTLS")},
+	"CA":       {regexp.MustCompile("self-signed certificate|untrusted issuer"), regexp.MustCompile("^require_ca of route .*(signed with its own key|is no trusted CA)")},
+	"expired":  {regexp.MustCompile("certificate has expired"), regexp.MustCompile("^require_ca of route .* expired on")},
+	"name":     {regexp.MustCompile("(hostname|IP address) mismatch"), regexp.MustCompile("^verify_hostname of route .* is not for")},
+}
+
+// tlsCertificates are those of tlsOutcomes, by two authorities.
+func tlsCertificates(ca, other *lab.CA) map[string]*lab.Cert {
+	names := func(hosts ...string) lab.Subject { return lab.Subject{Hosts: hosts} }
+	good, wrong := names("localhost", "relay.lab.test"), names("other.lab.test")
+	past := good
+	past.NotBefore, past.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	return map[string]*lab.Cert{
+		"good":              must(ca.Issue(good)),
+		"wrong-name":        must(ca.Issue(wrong)),
+		"wildcard":          must(ca.Issue(names("*.lab.test"))),
+		"common-name":       must(ca.Issue(lab.Subject{CommonName: "localhost"})),
+		"address":           must(ca.Issue(names("127.0.0.1"))),
+		"self-signed":       must(lab.SelfSigned(good)),
+		"expired":           must(ca.Issue(past)),
+		"other-CA":          must(other.Issue(good)),
+		"other-CA-and-name": must(other.Issue(wrong)),
+		"other-CA-expired":  must(other.Issue(past)),
+		"other-CA-address":  must(other.Issue(names("127.0.0.1"))),
+		"none":              nil,
+	}
+}
+
+// tlsDemands are the settings of those of tlsOutcomes; caFile holds the other authority.
+func tlsDemands(caFile string) map[string]string {
+	return map[string]string{
+		"nothing":  "require_tls = no\n",
+		"TLS":      "require_ca = no\nverify_hostname = no\n",
+		"all":      "",
+		"CA":       "verify_hostname = no\n",
+		"name":     "require_ca = no\n",
+		"all,file": "ca_file = " + caFile + "\n",
+		"CA,file":  "verify_hostname = no\nca_file = " + caFile + "\n",
+	}
+}
+
+// A tlsWay is a cell of tlsOutcomes: a route to a mail host of its own.
+type tlsWay struct {
+	route, host, certificate, demand, want string
+	sink                                   *lab.Sink
+}
+
+func tlsWays(t *testing.T, certificates map[string]*lab.Cert) (ways []tlsWay) {
+	lines := strings.Split(strings.TrimSpace(tlsOutcomes), "\n")
+	columns := strings.Fields(lines[0])
+	for _, line := range lines[1:] {
+		cells := strings.Fields(line)
+		for i, want := range cells {
+			if i < 2 || want == "-" {
+				continue
+			}
+			route := fmt.Sprintf("r%d", len(ways))
+			ways = append(ways, tlsWay{route, cells[0], cells[1], columns[i], want, newSink(t, certificates[cells[1]])})
+		}
+	}
+	return ways
+}
+
+func (w tlsWay) String() string {
+	return fmt.Sprintf("%s, certificate %s, demand %s", w.host, w.certificate, w.demand)
+}
+func (w tlsWay) sender() string    { return w.route + "@lab.test" }
+func (w tlsWay) recipient() string { return w.route + "@remote.example" }
+func (w tlsWay) port() uint16      { return w.sink.Addr().Port() }
+
+// R5, R6, R7, R9: each demand against each certificate. What isn't as demanded is neither sent in
+// clear nor to a host whose identity is not proved: it waits, and the log says why.
+func TestRouteTLS(t *testing.T) {
+	ca, other := must(lab.NewCA("Relay CA")), must(lab.NewCA("Other CA"))
+	system := writeCA(t, ca)
+	t.Setenv("SSL_CERT_FILE", system) // for gatemilter
+	demands := tlsDemands(writeCA(t, other))
+	ways := tlsWays(t, tlsCertificates(ca, other))
+	settings := ""
+	for _, w := range ways {
+		settings += fmt.Sprintf("[route %s]\nhost = %s:%d\n%s[sender %s]\nroute = %s\n", w.route, w.host, w.port(), demands[w.demand], w.sender(), w.route)
+	}
+	r := newRelay(t, settings, func(c *lab.Config) {
+		c.Chroot = true
+		c.Main += "smtp_host_lookup = native\nsmtp_tls_CAfile = " + system + "\n"
+		c.Files = map[string]string{"etc/hosts": "127.0.0.1 localhost relay.lab.test\n", "etc/nsswitch.conf": "hosts: files\n"}
+	})
+	for _, w := range ways {
+		r.mail(w.sender(), w.recipient())
+	}
+	r.idle()
+	for _, w := range ways {
+		taken := w.sink.Taken()
+		_, waits := tlsFaults[w.want]
+		switch {
+		case !waits && (!got(w.sink, w.recipient()) || taken[0].TLS != (w.want == "tls")):
+			t.Errorf("%s: arrived as %+v, want it to: %s", w, taken, w.want)
+		case waits && len(taken) > 0:
+			t.Errorf("%s: arrived as %+v, want it to wait: %s", w, taken, w.want)
+		case waits:
+			r.deferred(w.recipient())
+			r.blames(w)
+		}
+	}
+}
+
+// blames waits until the log of who judges the host says what is wrong with it.
+func (r *relay) blames(w tlsWay) {
+	r.t.Helper()
+	fault := tlsFaults[w.want]
+	var said func() bool
+	if w.demand == "TLS" || w.demand == "all" { // which Postfix has words for
+		port := fmt.Sprintf("]:%d", w.port())
+		said = func() bool {
+			return slices.ContainsFunc(strings.Split(r.Log(), "\n"), func(line string) bool {
+				return strings.Contains(line, port) && fault.postfix.MatchString(line)
+			})
+		}
+	} else {
+		nexthop := fmt.Sprintf("[%s]:%d", w.host, w.port())
+		said = func() bool {
+			return slices.ContainsFunc(r.daemon.entries(), func(e entry) bool {
+				return e["nexthop"] == nexthop && fault.gatemilter.MatchString(fmt.Sprint(e["error"]))
+			})
+		}
+	}
+	if err := lab.Until(r.t.Context(), "the log to say what is wrong", said); err != nil {
+		r.t.Errorf("%s, fault %s: %v", w, w.want, err)
+	}
+}
+
+// R3, R9: a host that is not as demanded is left for the next one, whoever judges it. What
+// main.cf has for other mail does not count: neither its fallback relay, nor that its relay
+// speaks TLS from the start.
+func TestRouteTLSFailover(t *testing.T) {
+	ca := must(lab.NewCA("Relay CA"))
+	trusted := writeCA(t, ca)
+	t.Setenv("SSL_CERT_FILE", trusted)
+	ip := lab.Subject{Hosts: []string{"127.0.0.1"}}
+	settings, seconds := "", map[string]*lab.Sink{}
+	for name, demand := range map[string]string{"postfix": "", "gatemilter": "verify_hostname = no\n", "nobody": ""} {
+		bad, second := newSink(t, must(lab.SelfSigned(ip))), newSink(t, must(ca.Issue(ip)))
+		if name == "nobody" {
+			second.Close()
+		}
+		seconds[name] = second
+		settings += fmt.Sprintf("[route %s]\nprimary = %s 100\nsecondary = %s 100\n%s[sender %s@lab.test]\nroute = %s\n", name, bad.Addr(), second.Addr(), demand, name, name)
+	}
+	fallback := newSink(t, must(ca.Issue(ip)))
+	r := newRelay(t, settings, func(c *lab.Config) {
+		c.Main += "smtp_tls_CAfile = " + trusted + "\nsmtp_fallback_relay = " + at(fallback) + "\nsmtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\n"
+	})
+	for name, second := range seconds {
+		to := name + "@remote.example"
+		r.mail(name+"@lab.test", to)
+		if name != "nobody" {
+			r.arrives(to, second)
+		} else if reason := r.deferred(to); !strings.Contains(reason, "Connection refused") {
+			t.Errorf("deferred: %s", reason)
+		}
+	}
+	r.idle()
+	if taken := fallback.Taken(); len(taken) > 0 {
+		t.Errorf("left by the fallback relay: %+v", taken)
+	}
+}
+
+// R4, R7: the hosts of a route with mx_lookup are the MX hosts of a domain, in their order, and it is
+// their names that count.
+func TestRouteMX(t *testing.T) {
+	ca := must(lab.NewCA("Relay CA"))
+	named := func(names ...string) *lab.Cert { return must(ca.Issue(lab.Subject{Hosts: names})) }
+	host, domain := newSink(t, named("mx2.good.test")), newSink(t, named("domain.test"))
+	dns := startNameServer(t, fmt.Sprintf(`
+good.test MX 10 mx1.good.test.
+good.test MX 20 mx2.good.test.
+mx1.good.test A 127.0.0.99
+mx2.good.test A %s
+domain.test MX 10 mx.domain.test.
+mx.domain.test A %s
+good.test A 127.0.0.99
+domain.test A 127.0.0.99
+`, host.Addr().Addr(), domain.Addr().Addr()))
+	r := newRelay(t, fmt.Sprintf("[route host]\nhost = good.test:%d\nmx_lookup = yes\n[route domain]\nhost = domain.test:%d\nmx_lookup = yes\n"+
+		"[sender @host.test]\nroute = host\n[sender @domain.test]\nroute = domain\n", host.Addr().Port(), domain.Addr().Port()),
+		func(c *lab.Config) {
+			c.Chroot = true
+			c.Files = map[string]string{"etc/resolv.conf": "nameserver " + dns.Addr().String() + "\n"}
+			c.Main += trusting(t, ca)
+		})
+	sent, waits := r.far(), r.far()
+	r.mail("alice@host.test", sent)
+	r.mail("alice@domain.test", waits)
+	r.idle()
+	if !got(host, sent) || len(domain.Taken()) > 0 {
+		t.Errorf("arrived at the second MX host: %v; at one without its name: %v", host.Taken(), domain.Taken())
+	}
+	if reason := r.deferred(waits); !strings.Contains(reason, "not verified") {
+		t.Errorf("deferred: %s", reason)
+	}
+}
+
+// startNameServer starts one on port 53, as resolv.conf knows no other.
+func startNameServer(t *testing.T, zone string) netip.AddrPort {
+	t.Helper()
+	var err error
+	for n := range 100 {
+		var server *dnstest.Server
+		if server, err = dnstest.StartOn(fmt.Sprintf("127.77.53.%d:53", 1+n), zone); err == nil {
+			t.Cleanup(func() { server.Close() })
+			return netip.MustParseAddrPort(server.Addr())
+		}
+	}
+	t.Fatal(err)
+	return netip.AddrPort{}
+}
