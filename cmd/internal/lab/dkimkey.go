@@ -17,8 +17,11 @@ import (
 // A DKIMKey is a private key as PEM, and the TXT record with the public one as a line of a zone.
 type DKIMKey struct{ Private, Record string }
 
-// NewRSAKey makes a key with OpenDKIM's own tool, of the package opendkim-tools.
+// NewRSAKey makes a key with OpenDKIM's own tool, of the package opendkim-tools, which it installs if need be.
 func NewRSAKey(ctx context.Context, domain, selector string, bits int) (DKIMKey, error) {
+	if err := NeedPackages(ctx, func(string, ...any) {}, "opendkim-tools"); err != nil {
+		return DKIMKey{}, err
+	}
 	dir, err := os.MkdirTemp("", "lab-dkim-")
 	if err != nil {
 		return DKIMKey{}, err
