@@ -45,7 +45,7 @@ func playOn(t *testing.T, conn *scripted, session Session) {
 	t.Helper()
 	s := &Server{NewSession: func() Session { return session }}
 	s.init()
-	s.serve(conn)
+	s.conns.Take(conn)
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	defer cancel()
 	select {

@@ -48,7 +48,7 @@ func newGuard(conn net.Conn, s *Server) *guard {
 	g.talk = conversation{
 		newSession: s.NewSession,
 		report:     func(err error) { s.tell(conn.RemoteAddr(), err) },
-		patience:   s.patience,
+		patience:   s.conns.Patience(),
 		phase:      phaseOffer,
 	}
 	return g
@@ -238,7 +238,7 @@ func (g *guard) Close() error {
 		g.server.tell(g.RemoteAddr(), g.end)
 	}
 	g.in.rest()
-	g.server.forget(g)
+	g.server.conns.Forget(g)
 	return err
 }
 
@@ -254,8 +254,14 @@ func (g *guard) setBusy(busy bool) bool {
 	return true
 }
 
-// drain ends the connection as soon as no message is under way.
-func (g *guard) drain() {
+// run lets the library serve the connection, in a goroutine of its own.
+func (g *guard) run() { runLibrary(g, &g.talk) }
+
+// Cut ends the connection at once.
+func (g *guard) Cut() { g.Conn.Close() }
+
+// Drain ends the connection as soon as no message is under way.
+func (g *guard) Drain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.draining = true

@@ -76,7 +76,7 @@ func TestShutdownWhileMailIsDecided(t *testing.T) {
 	replyTo(t, conn, fullOffer)
 	conn.Write(join(someConnect, mail("<a>")))
 	<-asked
-	r.drain()
+	r.conns.Drain()
 	close(answer)
 	same(t, "the message", []string{replyTo(t, conn), replyTo(t, conn, rcpt("<b>")), replyTo(t, conn, eoh, eom)}, "c", "c", "c")
 	same(t, "after the message", readAll(t, conn))
@@ -109,19 +109,6 @@ func TestShutdownCuts(t *testing.T) {
 	same(t, "reports", r.stop())
 	if n := strings.Count(names(d.take()), "Close"); n != 2 {
 		t.Errorf("%d sessions were closed, want 2", n)
-	}
-}
-
-func TestServeAfterShutdown(t *testing.T) {
-	s := &Server{}
-	if err := s.Shutdown(context.Background()); err != nil {
-		t.Error(err)
-	}
-	if err := s.Serve(make(pipeListener)); err != errStopped {
-		t.Errorf("Serve: %v", err)
-	}
-	if err := s.Shutdown(context.Background()); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -163,25 +150,6 @@ func TestDefect21AcceptErrors(t *testing.T) {
 		s.Shutdown(context.Background())
 		if len(reports) != failures || reports[0] != "no connection accepted, next attempt in 5ms: accept unix: too many open files" {
 			t.Errorf("reports: %q", reports)
-		}
-	})
-}
-
-// A shutdown does not wait for the pause.
-func TestShutdownWhileAcceptFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ln := make(pipeListener, 100)
-		for range 100 {
-			ln <- accepted{err: syscall.EMFILE}
-		}
-		s := new(Server)
-		served := make(chan error)
-		go func() { served <- s.Serve(ln) }()
-		time.Sleep(time.Minute)
-		start := time.Now()
-		s.Shutdown(context.Background())
-		if err := <-served; err != nil || time.Since(start) != 0 {
-			t.Errorf("Serve: %v after %v", err, time.Since(start))
 		}
 	})
 }
@@ -235,16 +203,6 @@ func TestSeveralListeners(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-}
-
-// Reports name the peer.
-func TestReportNamesPeer(t *testing.T) {
-	s := &Server{}
-	var got []string
-	s.Report = func(remote string, err error) { got = append(got, fmt.Sprint(remote, ": ", err)) }
-	s.tell(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25}, io.ErrNoProgress)
-	s.tell(&net.UnixAddr{Net: "unix"}, io.ErrNoProgress)
-	same(t, "reports", got, "192.0.2.1:25: "+io.ErrNoProgress.Error(), "unix socket: "+io.ErrNoProgress.Error())
 }
 
 // The library's own client is another MTA.

@@ -41,6 +41,7 @@ func newConn(c net.Conn, s *Server) *conn {
 
 // run answers until the connection ends.
 func (c *conn) run() {
+	defer c.server.conns.Forget(c)
 	c.user = userOf(c.Conn)
 	var err error
 	for err == nil {
@@ -150,8 +151,11 @@ func (c *conn) setBusy(busy bool) bool {
 	return !c.draining
 }
 
-// drain ends the connection as soon as no request is being answered.
-func (c *conn) drain() {
+// Cut ends the connection at once.
+func (c *conn) Cut() { c.Close() }
+
+// Drain ends the connection as soon as no request is being answered.
+func (c *conn) Drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true

@@ -2,16 +2,12 @@ package lookup
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
-)
 
-// defaultConnections is many for Postfix, whose processes (100 of a kind, if
-// not told otherwise) have one each, and little for us: some 16 KiB each.
-const defaultConnections = 1000
+	"gatemilter/milter/accept"
+)
 
 // The default time limits. An MTA sends a request at once and whole. Sendmail
 // keeps a connection open between the commands of an SMTP client, and defers
@@ -21,13 +17,6 @@ const (
 	requestTimeout = 10 * time.Second
 	idleTimeout    = 2 * time.Hour
 	writeTimeout   = 30 * time.Second
-)
-
-// Accept is tried again after a pause, which doubles from firstPause to
-// lastPause while it fails.
-const (
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
 )
 
 // A Server answers socketmap requests. Its fields must not be changed once
@@ -51,17 +40,8 @@ type Server struct {
 	once     sync.Once
 	timeouts Timeouts
 	// slow has an element for each lookup in a table with a Limit.
-	slow chan struct{}
-	// patience is cancelled when Shutdown waits no longer.
-	patience context.Context
-	giveUp   context.CancelFunc
-	// stopping is closed by Shutdown.
-	stopping chan struct{}
-	running  sync.WaitGroup
-
-	mu        sync.Mutex
-	listeners map[net.Listener]bool
-	conns     map[*conn]bool
+	slow  chan struct{}
+	conns accept.Acceptor
 }
 
 // Timeouts are the times for which a connection waits for the MTA; 0 is the
@@ -93,16 +73,19 @@ func orDefault[T int | time.Duration](v, or T) T {
 
 func (s *Server) init() {
 	s.once.Do(func() {
+		limit := orDefault(s.MaxConnections, accept.DefaultConnections)
 		s.timeouts = s.Timeouts.withDefaults()
-		s.slow = make(chan struct{}, orDefault(s.MaxConnections, defaultConnections))
-		s.patience, s.giveUp = context.WithCancel(context.Background())
-		s.stopping = make(chan struct{})
-		s.listeners, s.conns = map[net.Listener]bool{}, map[*conn]bool{}
+		s.slow = make(chan struct{}, limit)
+		s.conns = accept.Acceptor{
+			Name: "lookup", Unit: "request",
+			MaxConnections: limit,
+			Open:           func(c net.Conn) accept.Conn { return newConn(c, s) },
+			Start:          func(c accept.Conn) { go c.(*conn).run() },
+			Report:         s.Report,
+		}
+		s.conns.Init()
 	})
 }
-
-// errStopped is returned by a Serve that comes after Shutdown.
-var errStopped = errors.New("lookup: the server was shut down, use a new one")
 
 // Serve accepts connections from a listener, which it closes in the end. It may
 // be called for several listeners. It returns nil after Shutdown, and an error
@@ -110,91 +93,7 @@ var errStopped = errors.New("lookup: the server was shut down, use a new one")
 // descriptors left, a client that is gone) are reported, and it goes on.
 func (s *Server) Serve(ln net.Listener) error {
 	s.init()
-	defer ln.Close()
-	if !s.listen(ln) {
-		return errStopped
-	}
-	defer s.unlisten(ln)
-	pause := firstPause
-	for {
-		conn, err := ln.Accept()
-		switch {
-		case err == nil:
-			pause = firstPause
-			s.serve(conn)
-		case s.isStopping():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("lookup: %w", err)
-		default:
-			s.tell(ln.Addr(), fmt.Errorf("no connection accepted, next attempt in %v: %w", pause, err))
-			s.wait(pause)
-			pause = min(2*pause, lastPause)
-		}
-	}
-}
-
-// serve takes a connection, if there is room for it.
-func (s *Server) serve(conn net.Conn) {
-	c := newConn(conn, s)
-	if err := s.admit(c); err != nil {
-		conn.Close()
-		s.tell(conn.RemoteAddr(), err)
-	}
-}
-
-// admit starts a connection.
-func (s *Server) admit(c *conn) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if limit := orDefault(s.MaxConnections, defaultConnections); len(s.conns) >= limit {
-		return fmt.Errorf("refused: %d connections are open, which is the limit", limit)
-	}
-	if s.isStopping() {
-		return errors.New("refused: the server is shutting down")
-	}
-	s.conns[c] = true
-	s.running.Go(func() {
-		defer s.forget(c)
-		c.run()
-	})
-	return nil
-}
-
-func (s *Server) forget(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-}
-
-func (s *Server) listen(ln net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.listeners[ln] = true
-	return !s.isStopping()
-}
-
-func (s *Server) unlisten(ln net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, ln)
-}
-
-func (s *Server) isStopping() bool {
-	select {
-	case <-s.stopping:
-		return true
-	default:
-		return false
-	}
-}
-
-// wait pauses, but not when the server is to stop.
-func (s *Server) wait(pause time.Duration) {
-	select {
-	case <-s.stopping:
-	case <-time.After(pause):
-	}
+	return s.conns.Serve(ln)
 }
 
 // Shutdown ends Serve and all connections: at once those at rest, the others
@@ -202,53 +101,7 @@ func (s *Server) wait(pause time.Duration) {
 // their MTAs defer the mail. The error says how many there were.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
-	defer s.giveUp()
-	s.drain()
-	stopped := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(stopped)
-	}()
-	select {
-	case <-stopped:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("lookup: %d connections were cut within a request: %w", s.cut(), context.Cause(ctx))
-	}
+	return s.conns.Shutdown(ctx)
 }
 
-func (s *Server) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.isStopping() {
-		close(s.stopping)
-	}
-	for ln := range s.listeners {
-		ln.Close()
-	}
-	for c := range s.conns {
-		c.drain()
-	}
-}
-
-// cut closes the connections that are left, and returns their number.
-func (s *Server) cut() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.Close()
-	}
-	return len(s.conns)
-}
-
-// tell reports an error and the peer.
-func (s *Server) tell(peer net.Addr, err error) {
-	if s.Report == nil {
-		return
-	}
-	remote := "unix socket"
-	if peer != nil && peer.Network() != "unix" {
-		remote = peer.String()
-	}
-	s.Report(remote, err)
-}
+func (s *Server) tell(peer net.Addr, err error) { s.conns.Tell(peer, err) }

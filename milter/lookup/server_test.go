@@ -349,18 +349,6 @@ func TestShutdownCuts(t *testing.T) {
 	})
 }
 
-func TestServeAfterShutdown(t *testing.T) {
-	s := &Server{}
-	for range 2 {
-		if err := s.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := s.Serve(make(pipeListener)); err != errStopped {
-			t.Errorf("Serve: %v", err)
-		}
-	}
-}
-
 // A listener that somebody else closes is an error, not a loop; the others and
 // their connections stay.
 func TestClosedListener(t *testing.T) {
@@ -399,15 +387,4 @@ func TestAcceptErrors(t *testing.T) {
 		}
 		r.stop(append(reports, "no connection accepted, next attempt in 5ms: software caused connection abort")...)
 	})
-}
-
-// A report names the peer.
-func TestReportNamesPeer(t *testing.T) {
-	var remotes []string
-	s := &Server{Report: func(remote string, _ error) { remotes = append(remotes, remote) }}
-	s.tell(&net.UnixAddr{Net: "unix"}, io.EOF)
-	s.tell(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4711}, io.EOF)
-	if want := []string{"unix socket", "127.0.0.1:4711"}; !slices.Equal(remotes, want) {
-		t.Errorf("%q, want %q", remotes, want)
-	}
 }

@@ -59,7 +59,7 @@ func (s *Server) ask(u user, name, key []byte) (r result) {
 	if t.Limit > 0 {
 		r = s.askWithin(t, string(name), string(key))
 	} else {
-		r.Answer = t.Lookup(s.patience, string(key))
+		r.Answer = t.Lookup(s.conns.Patience(), string(key))
 	}
 	if err := r.check(); err != nil {
 		return failed("bad value", fmt.Errorf("table %q: %w", name, err))
@@ -75,7 +75,7 @@ func (s *Server) askWithin(t Table, name, key string) result {
 	default:
 		return failed("too many lookups", fmt.Errorf("table %q: %d lookups are under way, which is the limit", name, cap(s.slow)))
 	}
-	ctx, cancel := context.WithTimeout(s.patience, t.Limit)
+	ctx, cancel := context.WithTimeout(s.conns.Patience(), t.Limit)
 	defer cancel()
 	done := make(chan result, 1)
 	go func() {
