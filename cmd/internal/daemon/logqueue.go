@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -44,16 +45,20 @@ func (q *logQueue) Write(line []byte) (int, error) {
 
 // Sync waits until all lines are written, or for two seconds.
 func (q *logQueue) Sync() error {
-	limit := time.NewTimer(syncLimit)
-	defer limit.Stop()
+	limit, cancel := context.WithTimeout(context.Background(), syncLimit)
+	defer cancel()
 	done := make(chan struct{})
 	select {
 	case q.syncs <- done:
-		<-done
-		return nil
-	case <-limit.C:
-		return fmt.Errorf("log is not taken: %d lines are lost", len(q.lines))
+		// The reader may stand still in between, too.
+		select {
+		case <-done:
+			return nil
+		case <-limit.Done():
+		}
+	case <-limit.Done():
 	}
+	return fmt.Errorf("log is not taken: %d lines are lost", len(q.lines))
 }
 
 func (q *logQueue) run(w io.Writer) {

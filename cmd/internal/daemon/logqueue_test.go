@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // A sluggish writer takes nothing until it is let go.
@@ -36,6 +38,23 @@ func TestLogQueueNeverWaits(t *testing.T) {
 	lines := strings.Split(w.String(), "\n")
 	if lines[0] != "first" || lines[1] != "7 log lines were dropped, because nobody took them" || lines[2] != "0" || len(lines) != queuedLines+3 {
 		t.Errorf("%d lines: %q…", len(lines), lines[:4])
+	}
+}
+
+// The end does not wait for a reader that stands still, be it before the last lines or
+// among them.
+func TestLogQueueSyncHasALimit(t *testing.T) {
+	for _, among := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			q := &logQueue{lines: make(chan []byte, queuedLines), syncs: make(chan chan struct{})}
+			if among {
+				go func() { <-q.syncs }() // as run does, whose writer then hangs
+			}
+			began := time.Now()
+			if err := q.Sync(); err == nil || time.Since(began) != syncLimit {
+				t.Errorf("among the last lines %v: %v after %v", among, err, time.Since(began))
+			}
+		})
 	}
 }
 
