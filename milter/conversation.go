@@ -3,11 +3,11 @@ package milter
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"strings"
 
 	protocol "github.com/emersion/go-milter"
 
+	"gatemilter/milter/accept"
 	"gatemilter/policy"
 )
 
@@ -58,23 +58,11 @@ type message struct {
 	answer policy.Reply
 }
 
-// A PanicError is a panic in a call to a Session.
-type PanicError struct {
-	// Call is the method that panicked, or NewSession.
-	Call  string
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic in %s: %v", e.Call, e.Value)
-}
-
 // call guards a call to the session.
 func (c *conversation) call(name string, f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Call: name, Value: v, Stack: debug.Stack()}
+			err = accept.Panicked(name, v)
 			c.report(err)
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gatemilter/milter/accept/accepttest"
 	"gatemilter/policy"
 )
 
@@ -161,8 +162,8 @@ func TestDefect03PanicInNewSession(t *testing.T) {
 // A pipe server runs in a bubble of synctest, where time passes when all wait.
 func pipeServer(d *diary, s *Server) (mta net.Conn, end func()) {
 	ours, mta := net.Pipe()
-	ln := make(pipeListener, 1)
-	ln <- accepted{conn: ours}
+	ln := make(accepttest.Listener, 1)
+	ln <- ours
 	s.NewSession = func() Session { return d }
 	go s.Serve(ln)
 	return mta, func() {
@@ -171,32 +172,6 @@ func pipeServer(d *diary, s *Server) (mta net.Conn, end func()) {
 		s.Shutdown(context.Background())
 	}
 }
-
-type accepted struct {
-	conn net.Conn
-	err  error
-}
-
-// A pipeListener accepts what is sent to it, until it is closed.
-type pipeListener chan accepted
-
-func (l pipeListener) Accept() (net.Conn, error) {
-	a, ok := <-l
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return a.conn, a.err
-}
-func (l pipeListener) Close() (err error) {
-	defer func() {
-		if recover() != nil {
-			err = net.ErrClosed
-		}
-	}()
-	close(l)
-	return nil
-}
-func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 
 // Whoever is too slow is not waited for.
 func TestDefect04Deadlines(t *testing.T) {

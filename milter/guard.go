@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"sync"
 	"time"
 
 	protocol "github.com/emersion/go-milter"
+
+	"gatemilter/milter/accept"
 )
 
 // Packets wait for the next read, or until there are outboxSize octets of them.
@@ -25,7 +25,7 @@ const (
 // to end, for whatever reason: any other error the library would write to the
 // standard logger.
 type guard struct {
-	net.Conn
+	*accept.Conn
 	server *Server
 	talk   conversation
 	in     inbox
@@ -38,16 +38,13 @@ type guard struct {
 	opened, waiting time.Time
 	// end is why the connection ends: io.EOF if nothing went wrong.
 	end error
-
-	mu             sync.Mutex
-	busy, draining bool
 }
 
-func newGuard(conn net.Conn, s *Server) *guard {
+func newGuard(conn *accept.Conn, s *Server) *guard {
 	g := &guard{Conn: conn, server: s, opened: time.Now()}
 	g.talk = conversation{
 		newSession: s.NewSession,
-		report:     func(err error) { s.tell(conn.RemoteAddr(), err) },
+		report:     conn.Report,
 		patience:   s.conns.Patience(),
 		phase:      phaseOffer,
 	}
@@ -109,7 +106,7 @@ func (g *guard) packetHead() (protocol.Code, int, error) {
 
 // packet hands on a packet that has arrived whole.
 func (g *guard) packet(command protocol.Code, p []byte) error {
-	if command == protocol.CodeMail && !g.setBusy(true) {
+	if command == protocol.CodeMail && !g.SetBusy(true) {
 		return io.EOF
 	}
 	forward, err := g.talk.handle(command, p[lengthSize+commandSize:])
@@ -147,7 +144,7 @@ func (g *guard) need(n int) error {
 		if !inMessage {
 			g.in.rest()
 		}
-		if !g.setBusy(inMessage) {
+		if !g.SetBusy(inMessage) {
 			return io.EOF
 		}
 		if err := g.SetReadDeadline(g.deadline()); err != nil {
@@ -180,7 +177,7 @@ func (g *guard) inPacket() bool { return g.in.len() > 0 || g.bodyLeft > 0 }
 func (g *guard) lost(err error) error {
 	t := g.server.timeouts
 	switch {
-	case g.isDraining():
+	case g.Draining():
 		return io.EOF
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		if err == io.EOF && g.inPacket() {
@@ -221,7 +218,7 @@ func (g *guard) flush() {
 	}
 	switch {
 	case err == nil || g.end != nil:
-	case g.isDraining():
+	case g.Draining():
 		g.end = io.EOF
 	default:
 		g.end = fmt.Errorf("reply could not be sent: %w", err)
@@ -235,43 +232,12 @@ func (g *guard) Close() error {
 	err := g.Conn.Close()
 	g.talk.endSession()
 	if g.end != nil && g.end != io.EOF {
-		g.server.tell(g.RemoteAddr(), g.end)
+		g.Report(g.end)
 	}
 	g.in.rest()
-	g.server.conns.Forget(g)
+	g.Done()
 	return err
-}
-
-// setBusy notes whether a message is under way. It returns false when the
-// connection is to end, since it has none and the server shuts down.
-func (g *guard) setBusy(busy bool) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.draining && !(busy && g.busy) {
-		return false
-	}
-	g.busy = busy
-	return true
 }
 
 // run lets the library serve the connection, in a goroutine of its own.
 func (g *guard) run() { runLibrary(g, &g.talk) }
-
-// Cut ends the connection at once.
-func (g *guard) Cut() { g.Conn.Close() }
-
-// Drain ends the connection as soon as no message is under way.
-func (g *guard) Drain() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.draining = true
-	if !g.busy {
-		g.Conn.Close()
-	}
-}
-
-func (g *guard) isDraining() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.draining
-}

@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"sync"
@@ -29,7 +30,7 @@ type Server struct {
 	MaxConnections int
 	Timeouts       Timeouts
 	// Report is told what went wrong, and with which peer: one that broke the
-	// protocol or was too slow, a *PanicError, a reply that could not be given,
+	// protocol or was too slow, an *accept.PanicError, a reply that could not be given,
 	// a failure to accept. What an error shows of the peer's octets is quoted.
 	// Report is called from several goroutines; it may be nil.
 	Report func(remote string, err error)
@@ -54,18 +55,11 @@ type Timeouts struct {
 
 func (t Timeouts) withDefaults() Timeouts {
 	return Timeouts{
-		Offer:  orDefault(t.Offer, offerTimeout),
-		Packet: orDefault(t.Packet, packetTimeout),
-		Idle:   orDefault(t.Idle, idleTimeout),
-		Write:  orDefault(t.Write, writeTimeout),
+		Offer:  cmp.Or(t.Offer, offerTimeout),
+		Packet: cmp.Or(t.Packet, packetTimeout),
+		Idle:   cmp.Or(t.Idle, idleTimeout),
+		Write:  cmp.Or(t.Write, writeTimeout),
 	}
-}
-
-func orDefault[T int | time.Duration](v, or T) T {
-	if v == 0 {
-		return or
-	}
-	return v
 }
 
 func (s *Server) init() {
@@ -73,9 +67,8 @@ func (s *Server) init() {
 		s.timeouts = s.Timeouts.withDefaults()
 		s.conns = accept.Acceptor{
 			Name: "milter", Unit: "message",
-			MaxConnections: orDefault(s.MaxConnections, accept.DefaultConnections),
-			Open:           func(conn net.Conn) accept.Conn { return newGuard(conn, s) },
-			Start:          func(c accept.Conn) { c.(*guard).run() },
+			MaxConnections: cmp.Or(s.MaxConnections, accept.DefaultConnections),
+			Start:          func(c *accept.Conn) { newGuard(c, s).run() },
 			Report:         s.Report,
 		}
 		s.conns.Init()
@@ -99,5 +92,3 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	return s.conns.Shutdown(ctx)
 }
-
-func (s *Server) tell(peer net.Addr, err error) { s.conns.Tell(peer, err) }

@@ -14,6 +14,7 @@ import (
 
 	protocol "github.com/emersion/go-milter"
 
+	"gatemilter/milter/accept/accepttest"
 	"gatemilter/policy"
 )
 
@@ -114,7 +115,7 @@ func TestShutdownCuts(t *testing.T) {
 
 // A listener that somebody else closes is an error, not a loop.
 func TestServeClosedListener(t *testing.T) {
-	ln := make(pipeListener)
+	ln := make(accepttest.Listener)
 	ln.Close()
 	if err := new(Server).Serve(ln); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Serve: %v", err)
@@ -125,12 +126,12 @@ func TestServeClosedListener(t *testing.T) {
 func TestDefect21AcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const failures = 12
-		ln := make(pipeListener, failures+1)
+		ln := make(accepttest.Listener, failures+1)
 		for i := range failures {
-			ln <- accepted{err: &net.OpError{Op: "accept", Net: "unix", Err: []error{syscall.EMFILE, syscall.ECONNABORTED}[i%2]}}
+			ln <- &net.OpError{Op: "accept", Net: "unix", Err: []error{syscall.EMFILE, syscall.ECONNABORTED}[i%2]}
 		}
 		ours, mta := net.Pipe()
-		ln <- accepted{conn: ours}
+		ln <- ours
 		var reports []string
 		s := &Server{
 			NewSession: func() Session { return &diary{} },

@@ -26,14 +26,6 @@ const (
 // ErrStopped is returned by a Serve that comes after Shutdown.
 var ErrStopped = errors.New("the server was shut down, use a new one")
 
-// A Conn is a connection as its server knows it.
-type Conn interface {
-	// Drain ends it as soon as nothing is under way. It doesn't wait.
-	Drain()
-	// Cut ends it at once.
-	Cut()
-}
-
 // An Acceptor keeps account of the connections of one server.
 type Acceptor struct {
 	// Name is the server's, and Unit what is cut when it can't wait any longer
@@ -42,10 +34,8 @@ type Acceptor struct {
 	// MaxConnections is how many connections may be open. A further one is closed
 	// at once.
 	MaxConnections int
-	// Open makes a connection of what was accepted, and Start lets it run: it
-	// returns at once. Forget must be called when the connection has ended.
-	Open  func(net.Conn) Conn
-	Start func(Conn)
+	// Start serves a connection and returns at once: what it starts calls Done.
+	Start func(*Conn)
 	// Report is told of failures, and with which peer. It may be nil.
 	Report func(remote string, err error)
 
@@ -57,14 +47,14 @@ type Acceptor struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
-	conns     map[Conn]bool
+	conns     map[*Conn]bool
 }
 
 // Init must be called before anything else.
 func (a *Acceptor) Init() {
 	a.patience, a.giveUp = context.WithCancel(context.Background())
 	a.stopping, a.stopped = make(chan struct{}), make(chan struct{})
-	a.listeners, a.conns = map[net.Listener]bool{}, map[Conn]bool{}
+	a.listeners, a.conns = map[net.Listener]bool{}, map[*Conn]bool{}
 }
 
 // Patience is cancelled when Shutdown waits no longer.
@@ -92,7 +82,7 @@ func (a *Acceptor) Serve(ln net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("%s: %w", a.Name, err)
 		default:
-			a.Tell(ln.Addr(), fmt.Errorf("no connection accepted, next attempt in %v: %w", pause, err))
+			a.tell(ln.Addr(), fmt.Errorf("no connection accepted, next attempt in %v: %w", pause, err))
 			a.wait(pause)
 			pause = min(2*pause, lastPause)
 		}
@@ -101,16 +91,19 @@ func (a *Acceptor) Serve(ln net.Listener) error {
 
 // Take starts a connection, if there is room for it, and else closes it.
 func (a *Acceptor) Take(conn net.Conn) {
-	c := a.Open(conn)
+	c := a.NewConn(conn)
 	if err := a.admit(c); err != nil {
-		conn.Close()
-		a.Tell(conn.RemoteAddr(), err)
+		c.Close()
+		c.Report(err)
 		return
 	}
 	a.Start(c)
 }
 
-func (a *Acceptor) admit(c Conn) error {
+// NewConn makes a connection for which Serve and Shutdown don't answer.
+func (a *Acceptor) NewConn(conn net.Conn) *Conn { return &Conn{Conn: conn, acceptor: a} }
+
+func (a *Acceptor) admit(c *Conn) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.conns) >= a.MaxConnections {
@@ -123,8 +116,7 @@ func (a *Acceptor) admit(c Conn) error {
 	return nil
 }
 
-// Forget is told that a connection has ended.
-func (a *Acceptor) Forget(c Conn) {
+func (a *Acceptor) forget(c *Conn) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.conns, c)
@@ -195,7 +187,7 @@ func (a *Acceptor) Drain() {
 		ln.Close()
 	}
 	for c := range a.conns {
-		c.Drain()
+		c.drain()
 	}
 	a.checkStopped()
 }
@@ -206,13 +198,13 @@ func (a *Acceptor) cut() int {
 	defer a.mu.Unlock()
 	a.giveUp()
 	for c := range a.conns {
-		c.Cut()
+		c.Conn.Close()
 	}
 	return len(a.conns)
 }
 
-// Tell reports an error and the peer.
-func (a *Acceptor) Tell(peer net.Addr, err error) {
+// tell reports an error and the peer.
+func (a *Acceptor) tell(peer net.Addr, err error) {
 	if a.Report == nil {
 		return
 	}

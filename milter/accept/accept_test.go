@@ -12,54 +12,21 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatemilter/milter/accept/accepttest"
 )
 
-// queue is a listener from which a test hands out connections and failures.
-type queue chan any
-
-func (q queue) Accept() (net.Conn, error) {
-	switch v := (<-q).(type) {
-	case net.Conn:
-		return v, nil
-	case error:
-		return nil, v
-	}
-	return nil, net.ErrClosed
-}
-
-func (q queue) Close() error {
-	defer func() { _ = recover() }() // the acceptor closes a listener twice, as net allows
-	close(q)
-	return nil
-}
-
-func (q queue) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
-
-// echo is a connection on which something is under way until its peer has closed it,
-// if stubborn, and nothing else.
-type echo struct {
-	net.Conn
-	stubborn bool
-}
-
-func (e *echo) Cut() { e.Close() }
-
-func (e *echo) Drain() {
-	if !e.stubborn {
-		e.Close()
-	}
-}
-
-// start returns an acceptor of echoes, and what it reports.
+// start returns an acceptor of connections that echo, and what it reports. A stubborn
+// connection always has something under way.
 func start(limit int, stubborn bool) (*Acceptor, *[]string) {
 	a, reports := new(Acceptor), new([]string)
 	*a = Acceptor{
 		Name: "test", Unit: "word", MaxConnections: limit,
-		Open: func(c net.Conn) Conn { return &echo{c, stubborn} },
-		Start: func(c Conn) {
+		Start: func(c *Conn) {
+			c.SetBusy(stubborn)
 			go func() {
-				defer a.Forget(c)
-				io.Copy(c.(*echo), c.(*echo))
+				defer c.Done()
+				io.Copy(c.Conn, c.Conn)
 			}()
 		},
 		Report: func(remote string, err error) { *reports = append(*reports, fmt.Sprint(remote, ": ", err)) },
@@ -69,9 +36,9 @@ func start(limit int, stubborn bool) (*Acceptor, *[]string) {
 }
 
 // dial returns the peer's end of a new connection.
-func dial(q queue) net.Conn {
+func dial(ln accepttest.Listener) net.Conn {
 	ours, theirs := net.Pipe()
-	q <- ours
+	ln <- ours
 	return theirs
 }
 
@@ -92,7 +59,7 @@ func answers(t *testing.T, peer net.Conn) bool {
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, reports := start(2, false)
-		ln := make(queue)
+		ln := make(accepttest.Listener)
 		go a.Serve(ln)
 		first, second, third := dial(ln), dial(ln), dial(ln)
 		if !answers(t, first) || !answers(t, second) || answers(t, third) {
@@ -116,7 +83,7 @@ func TestShutdown(t *testing.T) {
 	for _, stubborn := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			a, _ := start(10, stubborn)
-			ln, served := make(queue), make(chan error, 1)
+			ln, served := make(accepttest.Listener), make(chan error, 1)
 			go func() { served <- a.Serve(ln) }()
 			peers := []net.Conn{dial(ln), dial(ln)}
 			for _, p := range peers {
@@ -155,7 +122,7 @@ func TestServeAfterShutdown(t *testing.T) {
 		if err := a.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		ln := make(queue)
+		ln := make(accepttest.Listener)
 		if err := a.Serve(ln); !errors.Is(err, ErrStopped) {
 			t.Errorf("Serve: %v", err)
 		}
@@ -168,7 +135,7 @@ func TestServeAfterShutdown(t *testing.T) {
 // A shutdown does not wait for the pause after a failure to accept.
 func TestShutdownWhileAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ln := make(queue, 100)
+		ln := make(accepttest.Listener, 100)
 		for range cap(ln) {
 			ln <- syscall.EMFILE
 		}
@@ -185,13 +152,13 @@ func TestShutdownWhileAcceptFails(t *testing.T) {
 }
 
 // A report names the peer.
-func TestTell(t *testing.T) {
+func TestReportNamesPeer(t *testing.T) {
 	a, reports := start(1, false)
-	a.Tell(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25}, io.ErrNoProgress)
-	a.Tell(&net.UnixAddr{Net: "unix"}, io.EOF)
+	a.tell(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25}, io.ErrNoProgress)
+	a.tell(&net.UnixAddr{Net: "unix"}, io.EOF)
 	if want := []string{"192.0.2.1:25: " + io.ErrNoProgress.Error(), "unix socket: EOF"}; !slices.Equal(*reports, want) {
 		t.Errorf("%q, want %q", *reports, want)
 	}
 	a.Report = nil
-	a.Tell(nil, io.EOF)
+	a.tell(nil, io.EOF)
 }

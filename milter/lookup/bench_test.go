@@ -105,7 +105,7 @@ func askAll(path string, first, step int, latencies []time.Duration) error {
 func BenchmarkPipelined(b *testing.B) {
 	s := &Server{Tables: benchTables()}
 	s.init()
-	c := newConn(endless(request("route "+benchKey(4))), s)
+	c := newConn(s.conns.NewConn(endless(request("route "+benchKey(4)))), s)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := c.step(); err != nil {

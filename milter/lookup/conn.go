@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"sync"
 	"time"
+
+	"gatemilter/milter/accept"
 )
 
 // Replies wait for the next read, or until there are outboxSize octets of them.
@@ -21,19 +21,16 @@ const (
 // A conn is the connection of one MTA process. All that it does, a goroutine of
 // its own does.
 type conn struct {
-	net.Conn
+	*accept.Conn
 	server *Server
 	user   user
 	in     *bufio.Reader
 	out    []byte
 	// waiting is since when the rest of a request has been waited for.
 	waiting time.Time
-
-	mu             sync.Mutex
-	busy, draining bool
 }
 
-func newConn(c net.Conn, s *Server) *conn {
+func newConn(c *accept.Conn, s *Server) *conn {
 	n := &conn{Conn: c, server: s}
 	n.in = bufio.NewReaderSize(n, requestSize)
 	return n
@@ -41,8 +38,8 @@ func newConn(c net.Conn, s *Server) *conn {
 
 // run answers until the connection ends.
 func (c *conn) run() {
-	defer c.server.conns.Forget(c)
-	c.user = userOf(c.Conn)
+	defer c.Done()
+	c.user = userOf(c.Conn.Conn)
 	var err error
 	for err == nil {
 		err = c.step()
@@ -50,8 +47,8 @@ func (c *conn) run() {
 	if err != io.EOF {
 		// What came before a fault has its replies.
 		err = errors.Join(err, c.flush())
-		if !c.isDraining() {
-			c.tell(err)
+		if !c.Draining() {
+			c.Report(err)
 		}
 	}
 	c.Close()
@@ -66,7 +63,7 @@ func (c *conn) step() error {
 	c.waiting = time.Time{}
 	r := c.server.ask(c.user, name, key)
 	if r.err != nil {
-		c.tell(r.err)
+		c.Report(r.err)
 	}
 	c.out = appendReply(c.out, r.Answer)
 	if _, err := c.in.Discard(size); err != nil || len(c.out) < outboxSize {
@@ -81,7 +78,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	if !c.setBusy(false) {
+	if !c.SetBusy(false) {
 		return 0, io.EOF
 	}
 	if err := c.SetReadDeadline(c.deadline()); err != nil {
@@ -91,7 +88,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = c.late()
 	}
-	if !c.setBusy(true) {
+	if !c.SetBusy(true) {
 		return 0, io.EOF
 	}
 	return n, err
@@ -138,34 +135,4 @@ func (c *conn) flush() error {
 		return fmt.Errorf("reply could not be sent: %w", err)
 	}
 	return nil
-}
-
-func (c *conn) tell(err error) { c.server.tell(c.RemoteAddr(), err) }
-
-// setBusy notes whether requests are being answered. It returns false when the
-// connection is to end, since there are none and the server shuts down.
-func (c *conn) setBusy(busy bool) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = busy
-	return !c.draining
-}
-
-// Cut ends the connection at once.
-func (c *conn) Cut() { c.Close() }
-
-// Drain ends the connection as soon as no request is being answered.
-func (c *conn) Drain() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.draining = true
-	if !c.busy {
-		c.Close()
-	}
-}
-
-func (c *conn) isDraining() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.draining
 }

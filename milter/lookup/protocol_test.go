@@ -66,7 +66,7 @@ func play(octets []byte, size int) talk {
 	s := &Server{Tables: testTables, Report: func(_ string, err error) { reports = append(reports, err.Error()) }}
 	s.init()
 	conn := &scripted{in: bytes.NewReader(octets), size: size}
-	newConn(conn, s).run()
+	newConn(s.conns.NewConn(conn), s).run()
 	return talk{conn.out.String(), conn.writes, reports}
 }
 
@@ -149,7 +149,7 @@ func TestRepliesAreCoalesced(t *testing.T) {
 func TestRestingConnectionIsSmall(t *testing.T) {
 	s := &Server{Tables: testTables}
 	s.init()
-	c := newConn(&scripted{in: bytes.NewReader(request("xs 50000")), size: 1 << 20}, s)
+	c := newConn(s.conns.NewConn(&scripted{in: bytes.NewReader(request("xs 50000")), size: 1 << 20}), s)
 	c.run()
 	if cap(c.out) > keptOutbox {
 		t.Errorf("%d octets are kept, want %d at most", cap(c.out), keptOutbox)
@@ -160,7 +160,7 @@ func TestRestingConnectionIsSmall(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	s := &Server{Tables: testTables}
 	s.init()
-	c := newConn(endless(request("route alice@example.com")), s)
+	c := newConn(s.conns.NewConn(endless(request("route alice@example.com"))), s)
 	if n := testing.AllocsPerRun(1000, func() { c.step() }); n > 1 {
 		t.Errorf("%v allocations, want 1", n)
 	}

@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"sync"
@@ -32,7 +33,7 @@ type Server struct {
 	Timeouts       Timeouts
 	// Report is told what went wrong, and with which peer: one that broke the
 	// protocol or was too slow, a question that could not be answered, a
-	// *PanicError, a failure to accept. What an error shows of the peer's octets
+	// *accept.PanicError, a failure to accept. What an error shows of the peer's octets
 	// is quoted; values are never shown. Report is called from several
 	// goroutines; it may be nil.
 	Report func(remote string, err error)
@@ -58,29 +59,21 @@ type Timeouts struct {
 
 func (t Timeouts) withDefaults() Timeouts {
 	return Timeouts{
-		Request: orDefault(t.Request, requestTimeout),
-		Idle:    orDefault(t.Idle, idleTimeout),
-		Write:   orDefault(t.Write, writeTimeout),
+		Request: cmp.Or(t.Request, requestTimeout),
+		Idle:    cmp.Or(t.Idle, idleTimeout),
+		Write:   cmp.Or(t.Write, writeTimeout),
 	}
-}
-
-func orDefault[T int | time.Duration](v, or T) T {
-	if v == 0 {
-		return or
-	}
-	return v
 }
 
 func (s *Server) init() {
 	s.once.Do(func() {
-		limit := orDefault(s.MaxConnections, accept.DefaultConnections)
+		limit := cmp.Or(s.MaxConnections, accept.DefaultConnections)
 		s.timeouts = s.Timeouts.withDefaults()
 		s.slow = make(chan struct{}, limit)
 		s.conns = accept.Acceptor{
 			Name: "lookup", Unit: "request",
 			MaxConnections: limit,
-			Open:           func(c net.Conn) accept.Conn { return newConn(c, s) },
-			Start:          func(c accept.Conn) { go c.(*conn).run() },
+			Start:          func(c *accept.Conn) { go newConn(c, s).run() },
 			Report:         s.Report,
 		}
 		s.conns.Init()
@@ -103,5 +96,3 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	return s.conns.Shutdown(ctx)
 }
-
-func (s *Server) tell(peer net.Addr, err error) { s.conns.Tell(peer, err) }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatemilter/milter/accept/accepttest"
 )
 
 // The tests of this file run in bubbles with a clock of their own; a bubble ends
@@ -21,7 +23,7 @@ import (
 type rig struct {
 	*Server
 	t      *testing.T
-	ln     pipeListener
+	ln     accepttest.Listener
 	served chan error
 
 	mu      sync.Mutex
@@ -29,7 +31,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T, s *Server) *rig {
-	r := &rig{Server: s, t: t, ln: make(pipeListener), served: make(chan error, 1)}
+	r := &rig{Server: s, t: t, ln: make(accepttest.Listener), served: make(chan error, 1)}
 	s.Report = func(_ string, err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -48,7 +50,7 @@ func with(name string, t Table) map[string]Table {
 
 func (r *rig) dial() *peer {
 	ours, theirs := net.Pipe()
-	r.ln <- accepted{conn: ours}
+	r.ln <- ours
 	return &peer{theirs, r.t}
 }
 
@@ -104,34 +106,6 @@ func (p *peer) ask(question, answer string) {
 	p.send(netstring(question))
 	p.expect(netstring(answer))
 }
-
-// A pipeListener accepts what is put into it.
-type pipeListener chan accepted
-
-type accepted struct {
-	conn net.Conn
-	err  error
-}
-
-func (l pipeListener) Accept() (net.Conn, error) {
-	a, ok := <-l
-	if !ok {
-		return nil, net.ErrClosed
-	}
-	return a.conn, a.err
-}
-
-func (l pipeListener) Close() (err error) {
-	defer func() {
-		if recover() != nil {
-			err = net.ErrClosed
-		}
-	}()
-	close(l)
-	return nil
-}
-
-func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
 
 // An MTA that rests is waited for; one that stops within a request, or drips, is
 // not.
@@ -355,7 +329,7 @@ func TestClosedListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &Server{Tables: testTables})
 		p := r.dial()
-		ln := make(pipeListener)
+		ln := make(accepttest.Listener)
 		ln.Close()
 		if err := r.Serve(ln); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Serve: %v", err)
@@ -372,14 +346,14 @@ func TestAcceptErrors(t *testing.T) {
 		r := newRig(t, &Server{Tables: testTables})
 		began := time.Now()
 		for range 12 {
-			r.ln <- accepted{err: syscall.EMFILE}
+			r.ln <- syscall.EMFILE
 		}
 		p := r.dial()
 		if took := time.Since(began); took != 5275*time.Millisecond {
 			t.Errorf("pauses of %v in all, want 5.275s", took)
 		}
 		p.ask("route x", "NOTFOUND ")
-		r.ln <- accepted{err: syscall.ECONNABORTED}
+		r.ln <- syscall.ECONNABORTED
 		r.dial().ask("route x", "NOTFOUND ")
 		var reports []string
 		for _, pause := range []string{"5ms", "10ms", "20ms", "40ms", "80ms", "160ms", "320ms", "640ms", "1s", "1s", "1s", "1s"} {

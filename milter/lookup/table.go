@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"time"
+
+	"gatemilter/milter/accept"
 )
 
 // A Table answers for one subject.
@@ -22,17 +23,6 @@ type Table struct {
 	// may not, or whose user is unknown as over TCP, is told of a temporary
 	// failure. nil admits all who can connect.
 	Admits func(uid uint32) bool
-}
-
-// A PanicError is a panic in a table.
-type PanicError struct {
-	Table string
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic in table %q: %v", e.Table, e.Value)
 }
 
 // A result is an answer for the MTA, and what is to be reported about it.
@@ -96,7 +86,7 @@ func (s *Server) askWithin(t Table, name, key string) result {
 // rescue is deferred around a call to a table.
 func rescue[T string | []byte](table T, r *result) {
 	if v := recover(); v != nil {
-		*r = failed("internal error", &PanicError{Table: string(table), Value: v, Stack: debug.Stack()})
+		*r = failed("internal error", accept.Panicked(fmt.Sprintf("table %q", table), v))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"gatemilter/milter"
+	"gatemilter/milter/accept"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
@@ -89,7 +90,7 @@ func (l *eventLog) reloadRefused(err error) {
 
 // lookupTrouble is something that went wrong with a question of the mail server.
 func (l *eventLog) lookupTrouble(remote string, err error) {
-	l.zap.Error("lookup", zap.String("peer", remote), zap.String("error", short(err.Error())))
+	l.connection("lookup", remote, err)
 }
 
 // demandFailed says that mail waits, because a host can't be reached or does not hold
@@ -100,7 +101,17 @@ func (l *eventLog) demandFailed(route, nexthop string, err error) {
 
 // trouble is something that went wrong on a connection with the mail server.
 func (l *eventLog) trouble(remote string, err error) {
-	l.zap.Error("milter connection", zap.String("peer", remote), zap.String("error", short(err.Error())))
+	l.connection("milter connection", remote, err)
+}
+
+// connection writes the line about an error. What panicked can't be found without the
+// stack.
+func (l *eventLog) connection(message, remote string, err error) {
+	fields := []zap.Field{zap.String("peer", remote), zap.String("error", short(err.Error()))}
+	if p := (*accept.PanicError)(nil); errors.As(err, &p) {
+		fields = append(fields, zap.ByteString("stack", p.Stack))
+	}
+	l.zap.Error(message, fields...)
 }
 
 // message writes the one line about a message.

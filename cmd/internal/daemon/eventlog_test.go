@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"gatemilter/milter"
+	"gatemilter/milter/accept"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
@@ -149,5 +151,28 @@ func TestNoSampling(t *testing.T) {
 	log.Sync()
 	if n := strings.Count(out.String(), "\n"); n != 1000 {
 		t.Errorf("%d lines, want 1000", n)
+	}
+}
+
+// A panic is reported with the place where it happened, on one line.
+func TestPanicHasItsStack(t *testing.T) {
+	var out bytes.Buffer
+	log := newEventLog(config.Log{Format: "console", Level: "info"}, &out)
+	for name, report := range map[string]func(string, error){"milter connection": log.trouble, "lookup": log.lookupTrouble} {
+		out.Reset()
+		func() {
+			defer func() { report("unix socket", fmt.Errorf("wrapped: %w", accept.Panicked("Mail", recover()))) }()
+			panic("none left")
+		}()
+		log.Sync()
+		line := out.String()
+		for _, want := range []string{name, `"error": "wrapped: panic in Mail: none left"`, "TestPanicHasItsStack", "eventlog_test.go"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("%q lacks %q", line, want)
+			}
+		}
+		if strings.Count(line, "\n") != 1 {
+			t.Errorf("more than one line: %q", line)
+		}
 	}
 }
