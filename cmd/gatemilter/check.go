@@ -17,7 +17,7 @@ var checkCommand = command{
 	help: `
 Each error and warning is shown as FILE:LINE: [SECTION] KEY: what was found, what
 was expected. With errors, "serve" would refuse the file; warnings are about
-what is surely not meant.`,
+what is surely not meant, or is missing on this host.`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		return func(_ context.Context, args []string, io stdio) error {
@@ -46,7 +46,8 @@ func check(path string, io stdio) error {
 		doubts++
 		fmt.Fprintf(io.err, "%s: warning: on this host, %v\n", path, err)
 	}
-	fmt.Fprintf(io.out, "%s: no errors, %s, %s\n", path, count(doubts, "warning"), count(len(cfg.Settings.Gateways), "inbound gateway"))
+	fmt.Fprintf(io.out, "%s: no errors, %s, %s, %s\n", path, count(doubts, "warning"),
+		count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Settings.Outbound.Routes), "route"))
 	return nil
 }
 

@@ -36,11 +36,11 @@ Examples
 			}
 			e, score, err := compile(args[0], *threshold)
 			if err != nil {
-				return usagef("%v", err)
+				return inputError{err}
 			}
 			header, err := headerArgument(args[1], io.in)
 			if err != nil {
-				return usagef("%v", err)
+				return inputError{err}
 			}
 			return tryExpression(ctx, e, score, header, io.out)
 		}
@@ -62,10 +62,14 @@ func compile(source, threshold string) (*policy.Expression, *float64, error) {
 
 // headerArgument reads the fields to try the expression on.
 func headerArgument(arg string, stdin io.Reader) (header []policy.Field, err error) {
-	if _, missing := os.Stat(arg); missing != nil && strings.Contains(arg, ":") {
-		header, _, err = splitMessage(strings.NewReader(arg))
-	} else {
+	_, missing := os.Stat(arg)
+	switch {
+	case missing == nil || arg == "-":
 		header, _, err = readMessage(arg, stdin)
+	case strings.Contains(arg, ":"):
+		header, _, err = splitMessage(strings.NewReader(arg))
+	default:
+		err = fmt.Errorf("%q is neither a file nor, without a colon, a header line: write one such as 'X-Spam: yes'", arg)
 	}
 	return header, err
 }

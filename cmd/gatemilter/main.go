@@ -54,6 +54,10 @@ func (e usageError) Error() string { return e.text }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
+// inputError says that a command, called rightly, was given what it can't use, where
+// that has to differ from a finding.
+type inputError struct{ error }
+
 // errFinding ends a command that has shown its finding already.
 var errFinding = errors.New("finding")
 
@@ -103,7 +107,10 @@ func (c command) run(ctx context.Context, args []string, io stdio) int {
 	if err == nil {
 		err = do(ctx, rest, io)
 	}
-	var usage usageError
+	var (
+		usage usageError
+		input inputError
+	)
 	switch {
 	case err == nil:
 		return exitFine
@@ -114,6 +121,9 @@ func (c command) run(ctx context.Context, args []string, io stdio) int {
 		return exitUsage
 	}
 	fmt.Fprintf(io.err, "gatemilter: %v\n", err)
+	if errors.As(err, &input) {
+		return exitUsage
+	}
 	return exitFinding
 }
 
@@ -129,7 +139,7 @@ func parse(flags *flag.FlagSet, args []string) (rest []string, err error) {
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, err
 			}
-			return nil, usagef("%s", strings.Replace(err.Error(), "flag provided but not defined: -", "there is no flag --", 1))
+			return nil, flagError(flags, err)
 		}
 		left := flags.Args()
 		consumed := len(args) - len(left)
@@ -140,6 +150,29 @@ func parse(flags *flag.FlagSet, args []string) (rest []string, err error) {
 	}
 }
 
+// flagError says in our words what package flag found.
+func flagError(flags *flag.FlagSet, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return usagef("there is no flag --%s", name)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		value, what := flag.UnquoteUsage(flags.Lookup(name))
+		return usagef("--%s: %s is missing: %s", name, value, what)
+	}
+	text, ok := strings.CutPrefix(text, "invalid value ")
+	given, rest, found := strings.Cut(text, " for flag -")
+	name, why, _ := strings.Cut(rest, ": ")
+	f := flags.Lookup(name)
+	if !ok || !found || f == nil {
+		return usagef("%v", err)
+	}
+	if why == "parse error" {
+		_, why = flag.UnquoteUsage(f)
+	}
+	return usagef("--%s: %s can't be used: %s", name, given, why)
+}
+
 // help shows the overview or what one command does.
 func help(args []string, io stdio) int {
 	if len(args) == 0 {
@@ -147,7 +180,7 @@ func help(args []string, io stdio) int {
 		return exitFine
 	}
 	switch name := args[0]; name {
-	case "help", "version":
+	case "help", "version", "-h", "-help", "--help":
 		fmt.Fprint(io.out, overview())
 	default:
 		c, ok := find(name)

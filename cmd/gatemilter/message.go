@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -27,14 +28,14 @@ func readMessage(path string, stdin io.Reader) (header []policy.Field, body io.R
 	}
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file; give - to read from a pipe", path)
+		return nil, nil, fmt.Errorf("message %q is no regular file: give - to read from a pipe", path)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("message can't be read: %w", err)
+	var data *os.File
+	if err == nil {
+		data, err = os.Open(path)
 	}
-	data, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("message can't be read: %w", err)
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, nil, fmt.Errorf("message %q can't be read: %w; check the path", path, pathError.Err)
 	}
 	// It is read until the program ends.
 	return splitMessage(data)

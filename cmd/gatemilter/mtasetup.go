@@ -23,13 +23,15 @@ Postfix afterwards.
 Exit status: 0 when all is as it should be, 1 when there is something to do.`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
-		dir := flags.String("postfix-config", "", "`DIRECTORY` of main.cf, if it is not Postfix's default")
+		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")
 		apply := flags.Bool("apply", false, "make the changes")
 		remove := flags.Bool("remove", false, "undo them")
 		return func(ctx context.Context, args []string, io stdio) error {
 			switch {
-			case len(args) != 1 || args[0] != "postfix":
+			case len(args) != 1:
 				return usagef("name the mail server: postfix")
+			case args[0] != "postfix":
+				return usagef("it can set up postfix, but not %q", args[0])
 			case *apply && *remove:
 				return usagef("--apply and --remove contradict each other")
 			}

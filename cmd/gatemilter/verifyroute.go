@@ -27,7 +27,22 @@ func routeNamed(path, name string, io stdio) (*policy.Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	return findRoute(cfg, name), nil
+	r := findRoute(cfg, name)
+	if r == nil && !strings.ContainsAny(name, ".:") {
+		fmt.Fprintf(io.err, "gatemilter: %s has no route %q (there are %s), so it is taken for a host\n", path, name, routeNames(cfg))
+	}
+	return r, nil
+}
+
+func routeNames(cfg *config.Config) string {
+	var names []string
+	for _, r := range cfg.Settings.Outbound.Routes {
+		names = append(names, r.Name)
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 func findRoute(cfg *config.Config, name string) *policy.Route {
@@ -99,13 +114,22 @@ func targetsOf(ctx context.Context, r *policy.Route, h policy.Host) ([]tlsprobe.
 	return targets, nil
 }
 
+// failedDemands are the options that the route demands and the host fails. What could
+// not be checked counts where nothing else says why.
 func failedDemands(d policy.TLSDemand, r *tlsprobe.Report) []string {
 	demanded := map[string]bool{"require_tls": d.Required, "require_ca": d.CA, "verify_hostname": d.Hostname}
-	var failed []string
+	var failed, unchecked []string
 	for _, o := range options(r) {
-		if demanded[o.name] && !o.Holds {
+		switch {
+		case !demanded[o.name] || o.Holds:
+		case o.Problem == tlsprobe.NotChecked:
+			unchecked = append(unchecked, o.name)
+		default:
 			failed = append(failed, o.name)
 		}
+	}
+	if failed == nil {
+		return unchecked
 	}
 	return failed
 }

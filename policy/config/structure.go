@@ -123,10 +123,18 @@ func emptyHint(key KeySpec) string {
 
 func (f fields) checkRequired() {
 	for _, key := range f.spec.Keys {
-		if _, given := f.sec.first(key.Name); key.Required && !given {
+		if _, given := f.sec.first(key.Name); key.Required && !given && !f.misspelled(key.Name) {
 			f.fail(f.at(f.sec.line, key.Name, fmt.Sprintf("the key is missing: write %s = … into this section, for example %s", key.Name, key.Example)))
 		}
 	}
+}
+
+// misspelled says whether a key has a problem already, because it is written otherwise.
+func (f fields) misspelled(name string) bool {
+	return slices.ContainsFunc(f.sec.settings, func(set setting) bool {
+		_, known := f.spec.key(set.key)
+		return !known && home(set.key) == "" && similar(set.key, f.spec.keyNames()) == name
+	})
 }
 
 // checkNeeds finds keys that have no effect because another one is not set.

@@ -15,6 +15,9 @@ import (
 	"gatemilter/policy/config"
 )
 
+// serviceDir is the directory that packaging/systemd/gatemilter.service makes.
+const serviceDir = "/var/spool/postfix/gatemilter"
+
 // Preflight says what would keep a daemon with this configuration from starting on this
 // host, as far as that can be seen without trying.
 func Preflight(c *config.Config) []error {
@@ -31,7 +34,7 @@ func Preflight(c *config.Config) []error {
 	for _, l := range listeners {
 		if dir := filepath.Dir(l.Address); l.Network == "unix" {
 			if _, err := os.Stat(dir); err != nil {
-				found = append(found, fmt.Errorf("there is no directory %s; create it, owned by the user that runs gatemilter", dir))
+				found = append(found, fmt.Errorf("there is no directory %s; create it, owned by the user that runs gatemilter (its systemd service makes %s itself)", dir, serviceDir))
 			}
 		}
 	}

@@ -35,7 +35,7 @@ func show(w io.Writer, s *stage, results []result) {
 	}
 	fmt.Fprintf(w, "\nOn top of message 1, for filters and mail readers:\n\n")
 	for _, value := range results[0].delivered[0].Values("Authentication-Results") {
-		fmt.Fprintf(w, "  Authentication-Results: %s\n", strings.ReplaceAll(value, "\t", " "))
+		fmt.Fprintf(w, "  Authentication-Results: %s\n", strings.ReplaceAll(value, "; ", ";\n      "))
 	}
 }
 

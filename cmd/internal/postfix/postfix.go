@@ -259,7 +259,8 @@ func run(ctx context.Context, command []string) (string, error) {
 	case errors.Is(err, exec.ErrNotFound):
 		return "", errors.New("there is no postconf: install Postfix, or run this where it is")
 	case err != nil:
-		return "", fmt.Errorf("%s: %w: %s", command[0], err, strings.TrimSpace(errs.String()))
+		text := cmp.Or(strings.TrimPrefix(strings.TrimSpace(errs.String()), "postconf: "), err.Error())
+		return "", fmt.Errorf("postconf: %s; see that Postfix is set up here, or name the directory of its main.cf with --postfix-config", text)
 	}
 	return out.String(), nil
 }
