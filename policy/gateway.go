@@ -18,7 +18,7 @@ type gateway struct {
 // certified says whether the client has shown the certificate that the gateway
 // must have, if any.
 func (g *gateway) certified(c *Client) bool {
-	return g.TLSCertificate == "" || isASCII(c.Certificate) && strings.EqualFold(strings.TrimSuffix(c.Certificate, "."), strings.TrimSuffix(g.TLSCertificate, "."))
+	return g.TLSCertificate == "" || c.Certificate != "" && isASCII(c.Certificate) && strings.EqualFold(strings.TrimSuffix(c.Certificate, "."), strings.TrimSuffix(g.TLSCertificate, "."))
 }
 
 // decideTLS refuses a client that doesn't use the TLS which the gateway has to

@@ -136,7 +136,9 @@ func (p *Policy) serving(address, resolved string) []*gateway {
 	if domain == "" && isPlain(address) {
 		domain = Domain(address)
 	}
-	if domain == "" {
+	// The mail server may be the host of an address literal, and deliver to the same
+	// mailbox as for any of its domains.
+	if domain == "" || domain[0] == '[' {
 		return p.gateways
 	}
 	if group, ok := p.byDomain[domain]; ok {

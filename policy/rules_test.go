@@ -263,6 +263,7 @@ func TestI10RejectOther(t *testing.T) {
 	elsewhere := Gateway{Name: "elsewhere", Addresses: prefixes("203.0.113.50"), Domains: []string{"elsewhere.example"}, RejectOther: true, DetectExternalIP: true}
 	shared := elsewhere
 	shared.Addresses = prefixes(fromGateway)
+	both := Gateway{Name: "both", Addresses: prefixes(fromGateway), Domains: []string{"example.com", "both.example"}, DetectExternalIP: true}
 	run(t, []rule{
 		{"around the gateway", ours(rejectOther), mail(outside),
 			"reject 550 5.7.1 from external 198.51.100.99; user@example.com reject 550 | not-from-gateway around-gateway source-external"},
@@ -282,6 +283,10 @@ func TestI10RejectOther(t *testing.T) {
 			"accept via elsewhere from internal; user@example.com reject 550 | from-gateway source-internal"},
 		{"one message follows the rules of one gateway", ours(rejectOther, second(shared)), mail(fromGateway, hopOutside).to("user@example.com", "user@elsewhere.example"),
 			"accept via filter from external 198.51.100.7; user@elsewhere.example tempfail 452 | from-gateway source-external"},
+		{"one gateway that serves all recipients, not the first of one", ours(rejectOther, domains("example.com"), second(both)), mail(fromGateway, hopOutside).to("user@example.com", "user@both.example"),
+			"accept via both from external 198.51.100.7 | from-gateway source-external"},
+		{"an address literal may be this host's, and any mailbox", ours(rejectOther, domains("example.com")), mail(outside).to("user@[203.0.113.1]"),
+			"reject 550 5.7.1 from external 198.51.100.99; user@[203.0.113.1] reject 550 | not-from-gateway around-gateway source-external"},
 		{"a client whose address is not known", ours(rejectOther), mail(""),
 			"tempfail 451 4.3.0; user@example.com reject 550 | unknown-client"},
 	})
@@ -336,6 +341,8 @@ func TestI11RequireTLS(t *testing.T) {
 			"accept via filter from external 198.51.100.7 | from-gateway source-external"},
 		{"min_tls: of a version that we don't know", ours(requireTLS12), mail(fromGateway, hopOutside).tls(TLSOther),
 			"reject 530 5.7.0 via filter from external 198.51.100.7; user@example.com reject 530 | tls-too-old from-gateway source-external"},
+		{"no recipient is behind either: the one that may come in clear", ours(requireTLS, domains("example.com"), second(lax)), mail(fromGateway, hopOutside).to("user@free.example"),
+			"accept via lax from external 198.51.100.7 | from-gateway source-external"},
 		{"two gateways on one address differ: by recipient", ours(requireTLS, second(lax)), mail(fromGateway, hopOutside).to("user@example.com", "user@lax.example"),
 			"accept via lax from external 198.51.100.7; user@example.com reject 530 | from-gateway source-external"},
 	})
@@ -459,6 +466,9 @@ func TestI23GatewayIdentity(t *testing.T) {
 	cert := certificate("gw.filter.example")
 	key := secret(`^X-Filter-Key: 4711$`)
 	tagged := spamHeader(`^X-Spam-Gw: yes`)
+	open := Gateway{Name: "open", Addresses: prefixes(fromGateway), DetectExternalIP: true}
+	another := open
+	another.Name, another.RequireHeader = "other", expression(`^X-Other-Key: 42$`)
 	run(t, []rule{
 		{"certificate", ours(cert), mail(fromGateway, hopOutside).cert("GW.filter.example"),
 			"accept via filter from external 198.51.100.7 | from-gateway source-external"},
@@ -474,6 +484,14 @@ func TestI23GatewayIdentity(t *testing.T) {
 			"accept from external 192.0.2.2 | gateway-certificate-missing source-external"},
 		{"no secret: not from the gateway", ours(key, tagged), mail(fromGateway, hopOutside, "X-Spam-Gw: yes"),
 			"accept from external 192.0.2.2 | gateway-secret-missing source-external"},
+		{"two gateways on one address differ by their secrets", ours(key, rejectOther, second(another)), mail(fromGateway, hopOutside, "X-Other-Key: 42"),
+			"accept via other from external 198.51.100.7; delete X-Other-Key 1 | from-gateway source-external secret-field-removed"},
+		{"neither secret", ours(key, rejectOther, second(another)), mail(fromGateway, hopOutside),
+			"reject 550 5.7.1 from external 192.0.2.2 | gateway-secret-missing around-gateway source-external"},
+		{"one without a secret doesn't stand in for one that demands it", ours(key, rejectOther, second(open)), mail(fromGateway, hopOutside),
+			"reject 550 5.7.1 from external 192.0.2.2 | gateway-secret-missing around-gateway source-external"},
+		{"an empty certificate name is none", ours(certificate(".")), mail(fromGateway, hopOutside),
+			"accept from external 192.0.2.2 | gateway-certificate-missing source-external"},
 		{"no secret where only the gateway may send", ours(key, rejectOther), mail(fromGateway, hopOutside),
 			"reject 550 5.7.1 from external 192.0.2.2 | gateway-secret-missing around-gateway source-external"},
 	})

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -20,9 +21,9 @@ type Transaction struct {
 	// of them that have also shown their certificate.
 	listing  []*gateway
 	vouching []*gateway
-	// gateway is the one that vouches for the message: that of the first
-	// recipient that has one.
-	gateway *gateway
+	// candidates are the gateways of which one vouches for the message: those behind
+	// which all recipients are that are behind any.
+	candidates []*gateway
 	// guarded says that a recipient's domain takes mail from its gateway only.
 	guarded bool
 
@@ -31,7 +32,9 @@ type Transaction struct {
 	reasons    []Reason
 
 	// From Header on:
-	header        []Field
+	header []Field
+	// gateway is the candidate whose rules the message follows, if it bears its secret.
+	gateway       *gateway
 	secrets       map[*gateway][]int
 	verdict       Verdict
 	checker       Checker
@@ -140,7 +143,7 @@ func (t *Transaction) decideRcpt(address, resolved string) Decision {
 	if t.exempt {
 		return Decision{}
 	}
-	var own *gateway
+	var own []*gateway
 	guarded := false
 	for _, g := range t.policy.serving(address, resolved) {
 		guarded = guarded || g.RejectOther
@@ -149,8 +152,8 @@ func (t *Transaction) decideRcpt(address, resolved string) Decision {
 				return d
 			}
 		}
-		if own == nil && slices.Contains(t.vouching, g) {
-			own = g
+		if slices.Contains(t.vouching, g) {
+			own = append(own, g)
 		}
 	}
 	switch {
@@ -158,14 +161,18 @@ func (t *Transaction) decideRcpt(address, resolved string) Decision {
 		return refuse(aroundReply, Reason{AroundGateway, "mail to this domain has to come from its gateway"})
 	case own == nil:
 		return Decision{}
-	case t.gateway == nil:
-		t.gateway = own
-	case t.gateway != own:
-		// One message can follow the rules of one gateway only. The sender tries
-		// the deferred recipients again in a transaction of their own.
-		return refuse(Reply{452, "4.5.3", "recipient is behind another gateway, send it separately"},
-			Reason{OtherGateway, "behind gateway " + own.Name + ", while the message is one of gateway " + t.gateway.Name})
 	}
+	if t.candidates != nil {
+		first := own[0]
+		own = slices.DeleteFunc(own, func(g *gateway) bool { return !slices.Contains(t.candidates, g) })
+		if len(own) == 0 {
+			// One message can follow the rules of one gateway only. The sender tries
+			// the deferred recipients again in a transaction of their own.
+			return refuse(Reply{452, "4.5.3", "recipient is behind another gateway, send it separately"},
+				Reason{OtherGateway, "behind gateway " + first.Name + ", while the message is one of gateway " + t.candidates[0].Name})
+		}
+	}
+	t.candidates = own
 	t.guarded = t.guarded || guarded
 	return Decision{}
 }
@@ -302,11 +309,7 @@ func tooSlow() Decision {
 // findGateway settles which gateway vouches for the message, now that the header
 // can tell whether it bears the gateway's secret.
 func (t *Transaction) findGateway(v *Verdict) {
-	if t.gateway == nil && len(t.vouching) > 0 {
-		// None of the domains is behind a gateway of this client, but its
-		// address is a gateway's all the same.
-		t.gateway = t.vouching[0]
-	}
+	t.gateway = t.choose()
 	switch {
 	case t.gateway == nil:
 	case t.gateway.RequireHeader == nil || len(t.secrets[t.gateway]) > 0:
@@ -318,6 +321,31 @@ func (t *Transaction) findGateway(v *Verdict) {
 			v.refuse(refuse(aroundReply, Reason{AroundGateway, "mail to this domain has to come from its gateway"}))
 		}
 	}
+}
+
+// choose returns the first candidate, or nil. If it demands a secret that the message
+// lacks, another one whose secret is there comes first: but never one that demands
+// none, or every message could do without.
+func (t *Transaction) choose() *gateway {
+	candidates := t.candidates
+	if candidates == nil {
+		// None of the domains is behind a gateway of this client, but its address is a
+		// gateway's all the same: of one that may come with this TLS, if there is any.
+		candidates = slices.Clone(t.vouching)
+		slices.SortStableFunc(candidates, func(a, b *gateway) int {
+			return cmp.Compare(a.decideTLS(&t.client).Action, b.decideTLS(&t.client).Action)
+		})
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	if first := candidates[0]; first.RequireHeader == nil || len(t.secrets[first]) > 0 {
+		return first
+	}
+	if i := slices.IndexFunc(candidates, func(g *gateway) bool { return len(t.secrets[g]) > 0 }); i >= 0 {
+		return candidates[i]
+	}
+	return candidates[0]
 }
 
 func refuse(r Reply, why Reason) Decision {

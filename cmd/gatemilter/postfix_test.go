@@ -476,7 +476,7 @@ func TestPostfixOddRecipients(t *testing.T) {
 	client := s.connect(stranger)
 	s.ok(client.Mail("sender@outside.example"))
 	for _, to := range []string{
-		"<user@example.com>", "<USER@EXAMPLE.COM>", "<user@example.com.>", "<user%example.com>", "<example.com!user>", "<user%example.com@[127.0.0.1]>",
+		"<user@example.com>", "<USER@EXAMPLE.COM>", "<user@example.com.>", "<user%example.com>", "<example.com!user>", "<user%example.com@[127.0.0.1]>", "<user@[127.0.0.1]>", "<user@[IPv6:::1]>",
 		`<"user@example.com">`, `<user@"example.com">`, `<user@exam\ple.com>`, "<user@example.com(x@free.example)>", "<user@example.com (x@free.example)>",
 		"<user@(c)example.com>", "<user@example(c).com>", "<<user@example.com>>", "<user@ example.com>", "<user@example .com>", "<user@example.com >",
 		"<user@example.com\t>", "<user>", "<user%example.com@mx.lab.test>", `<"user@example.com"@mx.lab.test>`, "<example.com!user@mx.lab.test>",

@@ -103,6 +103,8 @@ func (f fields) certificate(key string) string {
 		f.problem(key, "%s has %d octets: at most %d are allowed", quote(name), len(name), maxCertificateName)
 	case hint != "":
 		f.problem(key, "%s is no common name: %s", quote(name), hint)
+	case name != "" && strings.Trim(name, ". ") == "":
+		f.problem(key, "%s is no common name: write the name that the gateway's certificate bears, as in relay.example.net", quote(name))
 	case subject != nil:
 		f.problem(key, "%s is a whole subject: write the common name alone, %s", quote(name), literally(strings.TrimSpace(subject[1])))
 	case strings.HasPrefix(name, "/"):
