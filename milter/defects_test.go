@@ -248,6 +248,25 @@ func TestDefect04SlowButSteady(t *testing.T) {
 	})
 }
 
+// An empty piece of a body is a packet like others.
+func TestDefect04EmptyPiece(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mta, end := pipeServer(&diary{}, &Server{Report: func(_ string, err error) { t.Error(err) }})
+		replyTo(t, mta, fullOffer)
+		same(t, "MAIL, RCPT", []string{replyTo(t, mta, someConnect, mail("<a>")), replyTo(t, mta, rcpt("<b>"))}, "c", "c")
+		mta.Write(eoh)
+		for _, p := range [][]byte{piece(""), piece("x")} {
+			mta.Write(p[:2])
+			time.Sleep(time.Second)
+			if got := replyTo(t, mta, p[2:]); got != "c" {
+				t.Errorf("%q: %q", p, got)
+			}
+			time.Sleep(time.Minute)
+		}
+		end()
+	})
+}
+
 // An MTA that does not read is not waited for either.
 func TestDefect04WriteDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

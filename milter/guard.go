@@ -77,6 +77,7 @@ func (g *guard) step() error {
 		g.talk.macros.begin(byte(command))
 		g.in.take(lengthSize + commandSize)
 		if g.bodyLeft = length - commandSize; g.bodyLeft == 0 {
+			g.waiting = time.Time{}
 			g.talk.endOfPiece()
 		}
 		return nil

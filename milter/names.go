@@ -21,7 +21,9 @@ const (
 // listed can be named as a likely missing entry. It is safe for concurrent
 // use; the zero value is empty.
 type gatewayNames struct {
-	mu      sync.RWMutex
+	mu sync.RWMutex
+	// policy has the gateways: the names of those of another one are forgotten.
+	policy  *policy.Policy
 	domains map[string][]string // by gateway
 }
 
@@ -33,6 +35,7 @@ func (n *gatewayNames) see(p *policy.Policy, c *policy.Client) string {
 		return ""
 	}
 	gateway := p.GatewayOf(c.IP)
+	n.forget(p)
 	n.mu.RLock()
 	known := n.find(gateway, domain)
 	n.mu.RUnlock()
@@ -41,6 +44,19 @@ func (n *gatewayNames) see(p *policy.Policy, c *policy.Client) string {
 	}
 	n.learn(gateway, domain)
 	return ""
+}
+
+// forget begins anew with another policy.
+func (n *gatewayNames) forget(p *policy.Policy) {
+	n.mu.RLock()
+	same := n.policy == p
+	n.mu.RUnlock()
+	if same {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.policy, n.domains = p, nil
 }
 
 // find looks for the domain among those of one gateway, or of all when gateway is "".

@@ -292,3 +292,23 @@ func TestI10ResolvedRecipient(t *testing.T) {
 		}
 	}
 }
+
+// The names of gateways that are configured no longer are forgotten.
+func TestI24NamesOfFormerGateways(t *testing.T) {
+	var names gatewayNames
+	gateways := func(list ...string) *policy.Policy {
+		var s policy.Settings
+		for _, name := range list {
+			s.Gateways = append(s.Gateways, policy.Gateway{Name: name, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32")}})
+		}
+		return policy.New(s)
+	}
+	host := policy.Client{IP: netip.MustParseAddr("192.0.2.2"), Name: "mx.filter.example"}
+	stranger := policy.Client{IP: netip.MustParseAddr("198.51.100.9"), Name: "mx9.filter.example"}
+	before, after, none := gateways("old"), gateways("new"), gateways()
+	names.see(before, &host)
+	same(t, "before", []string{names.see(before, &stranger)}, "old")
+	same(t, "no gateway", []string{names.see(none, &stranger)}, "")
+	names.see(after, &host)
+	same(t, "renamed", []string{names.see(after, &stranger)}, "new")
+}

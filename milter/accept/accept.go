@@ -171,6 +171,9 @@ func (a *Acceptor) Shutdown(ctx context.Context) error {
 	case <-a.stopped:
 		return nil
 	case <-ctx.Done():
+		if isClosed(a.stopped) {
+			return nil
+		}
 		return fmt.Errorf("%s: %d connections were cut within a %s: %w", a.Name, a.cut(), a.Unit, context.Cause(ctx))
 	}
 }

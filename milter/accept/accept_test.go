@@ -115,6 +115,19 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// When nothing is left, an end of the context is no failure: a daemon gives several
+// servers one limit.
+func TestShutdownWithoutTime(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 100 {
+		a, _ := start(1, false)
+		if err := a.Shutdown(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A Serve that comes too late closes its listener and says so.
 func TestServeAfterShutdown(t *testing.T) {
 	a, _ := start(1, false)

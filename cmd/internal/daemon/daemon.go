@@ -32,8 +32,10 @@ const stopLimit = 60 * time.Second
 
 // A daemon is one running process.
 type daemon struct {
-	path    string
-	log     *eventLog
+	path string
+	log  *eventLog
+	// started is the configuration whose sockets are open.
+	started *config.Config
 	current atomic.Pointer[generation]
 }
 
@@ -66,7 +68,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return fmt.Errorf("configuration refused:\n%w", err)
 	}
 	cfg := g.config
-	d := &daemon{path: path, log: newEventLog(cfg.Log, stderr)}
+	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
 	d.current.Store(g)
 	shareProcessors()
@@ -186,8 +188,8 @@ func (d *daemon) reload() {
 		d.log.reloadRefused(err)
 		return
 	}
-	before := d.current.Swap(next)
-	d.log.reloaded(next.config, needsRestart(before.config, next.config))
+	d.current.Store(next)
+	d.log.reloaded(next.config, needsRestart(d.started, next.config))
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.
