@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A Certificate is what is worth knowing of an X.509 certificate.
@@ -90,6 +91,9 @@ func (c *Certificate) bears(host string) bool {
 
 // matches compares a host with a name of a certificate, which may be a wildcard.
 func matches(name, host string) bool {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return false // another letter's lower case may be one of ASCII's
+	}
 	name, host = strings.ToLower(name), strings.ToLower(strings.TrimSuffix(host, "."))
 	parent, wild := strings.CutPrefix(name, "*.")
 	if !wild {

@@ -29,6 +29,7 @@ func TestNames(t *testing.T) {
 		{"lab.test", "relay.lab.test", false},
 		{"relay.lab.test\x00.evil.test", "relay.lab.test", false},
 		{"relay.lab.test.", "relay.lab.test", false},
+		{"ban\u212a.lab.test", "bank.lab.test", false},
 		{"", "relay.lab.test", false},
 	} {
 		if got := matches(c.name, c.host); got != c.want {

@@ -24,7 +24,6 @@ package auth
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"time"
 
 	"gatemilter/policy"
@@ -109,7 +108,7 @@ func (c *Checker) Claims(f *policy.Field) bool {
 	case f.Is("Authentication-Results"):
 		return authres.Claims(f.Value, c.config.AuthservID)
 	case f.Is("Received-SPF"):
-		return c.config.ReceivedSPF && strings.Contains(strings.ToLower(f.Value), strings.ToLower(c.config.AuthservID))
+		return c.config.ReceivedSPF && authres.ClaimsReceivedSPF(f.Value, c.config.AuthservID)
 	}
 	return false
 }

@@ -211,6 +211,8 @@ func TestA4Report(t *testing.T) {
 		{policy.Field{Name: "Authentication-Results", Value: " mx.example.org; dmarc=pass"}, false},
 		{policy.Field{Name: "X-Authentication-Results", Value: " mx.example.com; dmarc=pass"}, false},
 		{policy.Field{Name: "Received-SPF", Value: " pass (MX.example.com: forged) receiver=mx.example.com"}, true},
+		{policy.Field{Name: "Received-SPF", Value: ` pass client-ip=192.0.2.1; receiver="mx\.example.com"`}, true},
+		{policy.Field{Name: "Received-SPF", Value: " pass client-ip=192.0.2.1; receiver=(x)MX.example(y).com.; helo=a.example"}, true},
 		{policy.Field{Name: "Received-SPF", Value: " pass (mx.example.org: theirs) receiver=mx.example.org"}, false},
 	} {
 		if got := New(both, nil).Claims(&c.field); got != c.want {

@@ -33,6 +33,17 @@ func Claims(value, id string) bool {
 	return claims(value, ours, true) || claims(value, ours, false)
 }
 
+// ClaimsReceivedSPF tells whether the body of a Received-SPF field may be read as one that
+// we wrote, as Claims does. Our name may stand anywhere in it.
+func ClaimsReceivedSPF(value, id string) bool {
+	ours := fold(authservID(id))
+	if strings.Contains(strings.ToLower(value), strings.ToLower(id)) {
+		return true
+	}
+	value = strings.NewReplacer("=", " ", ";", " ", ":", " ").Replace(value)
+	return len(value) > maxHeadLen || mayName(value, ours, true) || mayName(value, ours, false)
+}
+
 // claims is Claims for readers to whom backslashes in comments mean something or not.
 func claims(value, ours string, escapes bool) bool {
 	for value != "" {

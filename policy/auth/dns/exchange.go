@@ -82,9 +82,15 @@ func (r *resolver) askServer(ctx context.Context, server string, q question) (*m
 		return nil, errTruncated
 	case reply.Rcode != miekg.RcodeSuccess && reply.Rcode != miekg.RcodeNameError:
 		return nil, refusal(reply.Rcode)
+	case reply.Rcode == miekg.RcodeSuccess && len(reply.Answer) == 0 && !reply.RecursionAvailable && !reply.Authoritative:
+		return nil, errReferral
 	}
 	return reply, nil
 }
+
+// errReferral says that a server neither knows nor asks others. It is not the lack of
+// a record.
+var errReferral = errors.New("it does not recurse")
 
 // A refusal is the response code of a server that does not say whether the name exists.
 type refusal int

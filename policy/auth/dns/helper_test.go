@@ -52,6 +52,7 @@ func replyTo(t testing.TB, q question, rcode int, answer, authority string) *mie
 	t.Helper()
 	query := new(miekg.Msg).SetQuestion(q.name+".", q.typ)
 	reply := new(miekg.Msg).SetRcode(query, rcode)
+	reply.RecursionAvailable = true
 	reply.Answer, reply.Ns = records(t, answer), records(t, authority)
 	return reply
 }

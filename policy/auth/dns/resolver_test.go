@@ -55,6 +55,27 @@ func TestSingleFlight(t *testing.T) {
 	})
 }
 
+// A5: a server that doesn't recurse sends a referral, which is not the lack of a record:
+// the next one is asked, and without any, nobody knows.
+func TestReferral(t *testing.T) {
+	for _, c := range []struct{ second, want string }{
+		{"name.example. 60 IN TXT here", "here"},
+		{"", "temporary: the name server fails: it does not recurse"},
+	} {
+		client := newFake(t, nil, func(_ context.Context, _, server string, q question) (*miekg.Msg, error) {
+			if server == "two" && c.second != "" {
+				return replyTo(t, q, miekg.RcodeSuccess, c.second, ""), nil
+			}
+			reply := replyTo(t, q, miekg.RcodeSuccess, "", "example. 60 IN NS ns1.example.")
+			reply.RecursionAvailable = false
+			return reply, nil
+		})
+		if got := query(t.Context(), client, "TXT", "name.example"); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
 // A query that nobody waits for any more is called off, and the next caller has one
 // of its own. (The test would not end with a goroutine left.)
 func TestAbandonedFlight(t *testing.T) {
