@@ -62,6 +62,8 @@ Examples
 			prober := tlsprobe.Prober{HELO: ownName(), Timeout: *timeout}
 			if r, err := routeNamed(*config, args[0], io); err != nil {
 				return err
+			} else if r != nil && (*implicit || *sni != "" || *caFile != "") {
+				return usagef("--implicit, --sni and --ca-file are for a host: the route %s has its own settings", r.Name)
 			} else if r != nil {
 				return verifyRoute(ctx, &prober, r, *json, io.out)
 			}

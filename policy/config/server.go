@@ -138,6 +138,8 @@ func parseUnix(path string) (Listener, error) {
 	switch {
 	case !filepath.IsAbs(path):
 		return Listener{}, fmt.Errorf("%s is no absolute path: begin it with /, as in unix:/run/gatemilter/milter.sock", quote(path))
+	case strings.ContainsAny(path, " \t,${}"):
+		return Listener{}, fmt.Errorf("%s has a blank, comma, $ or brace in it, which Postfix's settings can't hold: choose another path", quote(path))
 	case filepath.Clean(path) != path:
 		return Listener{}, fmt.Errorf("%s is not written plainly: write %s", quote(path), quote(filepath.Clean(path)))
 	case path == "/":

@@ -217,9 +217,19 @@ func elements(list string) []string {
 	return found
 }
 
+// named is what an element names: in braces, settings of its own follow it.
+func named(element string) string {
+	inner, braced := strings.CutPrefix(element, "{")
+	words := strings.FieldsFunc(strings.TrimSuffix(inner, "}"), func(r rune) bool { return strings.ContainsRune(", \t\n", r) })
+	if !braced || len(words) == 0 {
+		return element
+	}
+	return words[0]
+}
+
 // with returns the list with the element in front, where it isn't in the list.
 func with(list, element string) string {
-	if slices.Contains(elements(list), element) {
+	if slices.ContainsFunc(elements(list), func(e string) bool { return named(e) == element }) {
 		return list
 	}
 	if list == "" {
@@ -231,7 +241,7 @@ func with(list, element string) string {
 // without returns the list without the element.
 func without(list, element string) string {
 	all := elements(list)
-	rest := slices.DeleteFunc(slices.Clone(all), func(e string) bool { return e == element })
+	rest := slices.DeleteFunc(slices.Clone(all), func(e string) bool { return named(e) == element })
 	if len(rest) == len(all) {
 		return list
 	}

@@ -18,6 +18,9 @@ func TestElements(t *testing.T) {
 		{"unix:a", "unix:g", "unix:g, unix:a", "unix:a"},
 		{"unix:a unix:g\n\tunix:b", "unix:g", "unix:a unix:g\n\tunix:b", "unix:a, unix:b"},
 		{"{ unix:a, default_action=accept }, unix:g", "unix:g", "{ unix:a, default_action=accept }, unix:g", "{ unix:a, default_action=accept }"},
+		{"unix:a, { unix:g, default_action=tempfail }", "unix:g", "unix:a, { unix:g, default_action=tempfail }", "unix:a"},
+		{"{unix:g}", "unix:g", "{unix:g}", ""},
+		{"{ }", "unix:g", "unix:g, { }", "{ }"},
 		{"$other_milters", "unix:g", "unix:g, $other_milters", "$other_milters"},
 		{"unix:g2", "unix:g", "unix:g, unix:g2", "unix:g2"},
 	} {
