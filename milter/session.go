@@ -139,10 +139,9 @@ func (s *session) Header(name, value string) {
 }
 
 // Overflow refuses what is too large to be examined. Mail that is not examined, or
-// only observed, is let through. (That of our own users is examined for forged
-// results of authentication.)
+// only observed, is let through.
 func (s *session) Overflow(refusal policy.Reply) policy.Reply {
-	if s.mode == policy.Observe || s.tx.Exempt() && (s.checker == nil || s.record.Login == "") {
+	if s.mode == policy.Observe || !s.tx.Examined(s.checker) {
 		return policy.Reply{}
 	}
 	return refusal

@@ -168,7 +168,7 @@ func TestSessionRecords(t *testing.T) {
 	for _, r := range k.records {
 		verdicts = append(verdicts, r.Verdict.Action.String()+" "+r.Verdict.Direction.String())
 	}
-	if diff := cmp.Diff([]string{"reject inbound", "accept exempt", "accept inbound", "accept inbound"}, verdicts); diff != "" {
+	if diff := cmp.Diff([]string{"reject inbound", "accept outbound", "accept inbound", "accept inbound"}, verdicts); diff != "" {
 		t.Errorf("verdicts: -want +got\n%s", diff)
 	}
 }

@@ -67,7 +67,7 @@ func TestA3EnforceDMARC(t *testing.T) {
 		{"a mark of somebody else's", Settings{DMARC: DMARCEnforce}, mail(outside, "X-Spam-Flag: NO"), dmarc(AuthFail, "quarantine"),
 			"accept from external 198.51.100.99 spam; delete X-Spam-Flag 1; insert Received-SPF: none; insert Authentication-Results: mx; dmarc=fail; add X-Spam-Flag: YES; add X-Spam-Status: Yes, dmarc=fail | source-external dmarc-quarantine forged-field-removed"},
 		{"report", ours(mode(DMARCReport)), mail(outside), dmarc(AuthFail, "reject"), passed + "fail | not-from-gateway source-external"},
-		{"exempt", ours(enforce), mail(outside).login("alice"), dmarc(AuthFail, "reject"), "accept exempt | exempt-login"},
+		{"exempt", ours(enforce), mail(outside).login("alice"), dmarc(AuthFail, "reject"), "accept outbound | exempt-login"},
 		{"through a gateway", ours(enforce), mail(fromGateway, hopOutside), dmarc(AuthFail, "reject"),
 			"reject 550 5.7.1 via filter from external 198.51.100.7 | from-gateway source-external dmarc-reject"},
 		{"through a gateway that changes messages", ours(enforce, gateways(DMARCReport)), mail(fromGateway, hopOutside), dmarc(AuthFail, "reject"),
@@ -127,7 +127,7 @@ func TestA4ForgedByUsers(t *testing.T) {
 		message Message
 		want    string
 	}{
-		{forged.login("alice"), "accept exempt; delete Authentication-Results 1 | exempt-login forged-field-removed"},
+		{forged.login("alice"), "accept outbound; delete Authentication-Results 1 | exempt-login forged-field-removed"},
 		{mail("127.0.0.1", "Authentication-Results: mx; dmarc=pass"), "accept exempt | exempt-local"},
 	} {
 		j := new(judge)

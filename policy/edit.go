@@ -16,12 +16,11 @@ const (
 	ownPrefix = "X-Gatemilter-"
 )
 
-// removeClaims removes from mail of our own users what claims to be a report of ours:
-// what they hand in bears none yet. (Other exempt mail may: it comes back from a
-// content filter.)
-func (t *Transaction) removeClaims(v *Verdict) {
+// claims finds in mail of our own users what claims to be a report of ours: what they
+// hand in bears none yet. (Other exempt mail may: it comes back from a content filter.)
+func (t *Transaction) claims() []int {
 	if t.checker == nil {
-		return
+		return nil
 	}
 	var claims []int
 	for i := range t.header {
@@ -29,9 +28,13 @@ func (t *Transaction) removeClaims(v *Verdict) {
 			claims = append(claims, i)
 		}
 	}
-	if len(claims) > 0 {
-		v.note(ForgedField, fields(len(claims))+" that only this server may set")
-		t.remove(claims, v)
+	return claims
+}
+
+// noteForged says that so many forged fields are removed.
+func (v *Verdict) noteForged(n int) {
+	if n > 0 {
+		v.note(ForgedField, fields(n)+" that only this server may set")
 	}
 }
 
@@ -48,9 +51,7 @@ func (p *Policy) edit(t *Transaction, v *Verdict) {
 		return
 	}
 	remove := t.forgedFields(v.Spam.ByDMARC)
-	if n := len(remove); n > 0 {
-		v.note(ForgedField, fields(n)+" that only this server may set")
-	}
+	v.noteForged(len(remove))
 	// Whoever learns a secret could use it: none is delivered, not even one that
 	// came another way.
 	secrets := 0
@@ -132,13 +133,18 @@ func (t *Transaction) forgedFields(marked bool) []int {
 // g, which may be nil. A gateway for which no tag is configured may mark
 // spam by the common fields itself.
 func (g *gateway) forged(f *Field) bool {
-	if len(f.Name) >= len(ownPrefix) && strings.EqualFold(f.Name[:len(ownPrefix)], ownPrefix) {
+	if f.hasOwnPrefix() {
 		return true
 	}
 	if g != nil && g.SpamHeader == nil {
 		return false
 	}
 	return f.marksSpam()
+}
+
+// hasOwnPrefix says whether the field is one that only we may set.
+func (f *Field) hasOwnPrefix() bool {
+	return len(f.Name) >= len(ownPrefix) && strings.EqualFold(f.Name[:len(ownPrefix)], ownPrefix)
 }
 
 func (f *Field) marksSpam() bool { return f.Is(fieldSpamFlag) || f.Is(fieldSpamStatus) }

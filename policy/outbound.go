@@ -15,56 +15,93 @@ import (
 // forwarded mail, whose senders are of other domains, too. To send some domains'
 // mail by a route and all else directly, write rules for these domains, and no gateway.
 type Outbound struct {
-	// Routes are all that are defined, in the order of the files. Gateway and
-	// Senders point to them.
+	// Routes are all that are defined, in the order of the files. Gateway, Senders and
+	// Recipients point to them.
 	Routes []*Route
 	// Gateway takes the mail of which no sender rule speaks; if it is nil, the mail
 	// server delivers that directly.
 	Gateway *Route
 	// Senders holds the sender rules: by address as [CanonicalAddress] writes it,
-	// or by domain as "@" and what [CanonicalDomain] returns.
-	Senders map[string]*Route
+	// or by domain as "@" and what [CanonicalDomain] returns. Recipients holds the
+	// recipient rules likewise.
+	Senders    map[string]*Route
+	Recipients map[string]*Route
+
+	// Users are those whose addresses are known, by [CanonicalLogin].
+	Users map[string]*User
+	// Domains are our own, in canonical form: our servers may send as any address in
+	// them.
+	Domains map[string]bool
+	// AllowUserGateways lets users' own servers send their mail; otherwise ours send
+	// all of it.
+	AllowUserGateways bool
+	// Slots is how many users may have the same address with servers of their own, at
+	// most MaxSlots.
+	Slots int
+	// UnknownSender says what happens when a user writes as an address that is not
+	// his.
+	UnknownSender SenderAction
+	// SenderHeader puts the account's address into Sender, where our servers send as an
+	// address that is not in Domains.
+	SenderHeader bool
+}
+
+// UserGateways calls f for each server of a user's own that may be used, with the
+// address for which it is. There are none where these are not allowed.
+func (o *Outbound) UserGateways(f func(address string, g *UserGateway)) {
+	if !o.AllowUserGateways {
+		return
+	}
+	for _, u := range o.Users {
+		for _, i := range u.Identities {
+			if i.Gateway != nil {
+				f(i.Address, i.Gateway)
+			}
+		}
+	}
+}
+
+// AsksLookup says whether the mail server has to ask for ways of outgoing mail.
+func (o *Outbound) AsksLookup() bool {
+	asks := len(o.Routes) > 0
+	o.UserGateways(func(string, *UserGateway) { asks = true })
+	return asks
 }
 
 // The rules that choose a route.
 const (
-	SenderAddress   Code = "sender-address"
-	SenderExtension Code = "sender-extension"
-	SenderDomain    Code = "sender-domain"
-	OutboundGateway Code = "outbound-gateway"
-	DirectDelivery  Code = "direct-delivery"
+	RecipientAddress   Code = "recipient-address"
+	RecipientExtension Code = "recipient-extension"
+	RecipientDomain    Code = "recipient-domain"
+	SenderAddress      Code = "sender-address"
+	SenderExtension    Code = "sender-extension"
+	SenderDomain       Code = "sender-domain"
+	OutboundGateway    Code = "outbound-gateway"
+	DirectDelivery     Code = "direct-delivery"
 )
 
-// RouteMeanings says of each rule that chooses a route, in the order in which they
+// RouteMeanings says of each rule that chooses a way, in the order in which they
 // are tried, what it means that it spoke.
 var RouteMeanings = []Reason{
+	{ByUserGateway, ByUserGateway.Meaning()},
+	{RecipientAddress, "there is a recipient rule for the address"},
+	{RecipientExtension, "there is a recipient rule for the address without its extension, user+extension"},
+	{RecipientDomain, "there is a recipient rule for the address's domain"},
 	{SenderAddress, "there is a sender rule for the address"},
 	{SenderExtension, "there is a sender rule for the address without its extension, user+extension"},
 	{SenderDomain, "there is a sender rule for the address's domain"},
-	{OutboundGateway, "no sender rule speaks, so the outbound gateway takes the mail"},
+	{OutboundGateway, "no rule speaks, so the outbound gateway takes the mail"},
 	{DirectDelivery, "no rule speaks: the mail server delivers directly"},
 }
 
 // RouteFor returns the route of outgoing mail with that envelope sender, and the
 // rule that chose it. The route is nil where the mail server delivers directly. The
 // choice doesn't depend on the policy's mode: whoever acts on it has to leave mail
-// alone in the mode Observe.
+// alone in the mode Observe. Nor does it take the recipient into account: see RouteTo.
 func (p *Policy) RouteFor(sender string) (*Route, Reason) {
-	address := CanonicalAddress(sender)
-	local, domain, _ := cutAddress(address)
-	for _, rule := range []struct {
-		code Code
-		key  string
-	}{
-		{SenderAddress, address},
-		{SenderExtension, withoutExtension(local) + "@" + domain},
-		{SenderDomain, "@" + domain},
-	} {
-		r, ok := p.outbound.Senders[rule.key]
-		// Without a local part, the address looks like the key of its domain.
-		if ok && (local != "" || rule.code == SenderDomain) {
-			return r, Reason{rule.code, "[sender " + rule.key + "]"}
-		}
+	r, key, which := findRule(p.outbound.Senders, sender)
+	if r != nil {
+		return r, Reason{[...]Code{SenderAddress, SenderExtension, SenderDomain}[which], "[sender " + key + "]"}
 	}
 	why := "there is no sender rule for " + strconv.Quote(sender)
 	if isNullSender(sender) {
@@ -74,6 +111,31 @@ func (p *Policy) RouteFor(sender string) (*Route, Reason) {
 		return nil, Reason{DirectDelivery, why + ", and [outbound] has no gateway"}
 	}
 	return p.outbound.Gateway, Reason{OutboundGateway, why + ", so [outbound] gateway takes the mail"}
+}
+
+// RouteTo returns the route of mail to that recipient, whoever sends it, and the rule
+// that chose it; or nil where none does. It goes before RouteFor. As there, the mode
+// makes no difference.
+func (p *Policy) RouteTo(recipient string) (*Route, Reason) {
+	r, key, which := findRule(p.outbound.Recipients, recipient)
+	if r == nil {
+		return nil, Reason{}
+	}
+	return r, Reason{[...]Code{RecipientAddress, RecipientExtension, RecipientDomain}[which], "[recipient " + key + "]"}
+}
+
+// findRule returns the rule for an address, its key, and which part of the address it is
+// for: all (0), that without extension (1) or the domain (2).
+func findRule(rules map[string]*Route, address string) (r *Route, key string, which int) {
+	canonical := CanonicalAddress(address)
+	local, domain, _ := cutAddress(canonical)
+	for which, key := range []string{canonical, withoutExtension(local) + "@" + domain, "@" + domain} {
+		// Without a local part, the address looks like the key of its domain.
+		if r, ok := rules[key]; ok && (local != "" || which == 2) {
+			return r, key, which
+		}
+	}
+	return nil, "", 0
 }
 
 // isNullSender knows the null sender (RFC 5321, section 4.5.5) as people write it and as

@@ -101,7 +101,7 @@ func TestEndlessDomain(t *testing.T) {
 
 // Every rule is explained, in the order in which it is tried.
 func TestRouteMeanings(t *testing.T) {
-	order := []Code{SenderAddress, SenderExtension, SenderDomain, OutboundGateway, DirectDelivery}
+	order := []Code{ByUserGateway, RecipientAddress, RecipientExtension, RecipientDomain, SenderAddress, SenderExtension, SenderDomain, OutboundGateway, DirectDelivery}
 	for i, m := range RouteMeanings {
 		if i >= len(order) || m.Code != order[i] || m.Text == "" {
 			t.Errorf("rule %d is %+v", i, m)

@@ -24,6 +24,8 @@ type Policy struct {
 	// near leads from a network of neighbours to the gateway in it.
 	near     map[netip.Prefix]*gateway
 	outbound Outbound
+	// owners are the addresses of all users.
+	owners map[string]struct{}
 }
 
 // New compiles settings. They must be as package config makes them: checked.
@@ -36,6 +38,12 @@ func New(s Settings) *Policy {
 		byDomain: make(map[string][]*gateway),
 		near:     make(map[netip.Prefix]*gateway),
 		outbound: s.Outbound,
+		owners:   make(map[string]struct{}),
+	}
+	for _, u := range s.Outbound.Users {
+		for _, i := range u.Identities {
+			p.owners[i.Address] = struct{}{}
+		}
 	}
 	for _, settings := range s.Gateways {
 		g := &gateway{Gateway: settings, hosts: table(settings.Addresses), chain: table(settings.Addresses)}

@@ -41,6 +41,10 @@ const (
 	ForgedRefused      Code = "forged-fields-refused"
 	DMARCReject        Code = "dmarc-reject"
 	DMARCQuarantine    Code = "dmarc-quarantine"
+	UnknownSender      Code = "unknown-sender"
+	ByUserGateway      Code = "user-gateway"
+	UserGatewayIgnored Code = "user-gateway-ignored"
+	OnBehalf           Code = "on-behalf"
 	BodyUnreadable     Code = "body-unreadable"
 	TimeLimit          Code = "time-limit"
 )
@@ -48,7 +52,7 @@ const (
 // Meanings says of each rule, in the order in which they are applied, what it
 // means that it spoke.
 var Meanings = []Reason{
-	{ExemptLogin, "the client is authenticated: no inbound rule applies"},
+	{ExemptLogin, "the client is authenticated: no inbound rule applies, but those on its addresses"},
 	{ExemptLocal, "the message was handed over on this host: no inbound rule applies"},
 	{ExemptInternal, "the client is in internal_networks: no inbound rule applies"},
 	{NotFromGateway, "the client is no host of a gateway"},
@@ -76,6 +80,10 @@ var Meanings = []Reason{
 	{ForgedField, "fields that only this server may set were removed"},
 	{ForgedRefused, "the message has more forged fields than any honest one, or one that can't be removed"},
 	{SecretField, "fields with a gateway's secret were removed"},
+	{UnknownSender, "From or the envelope sender is not an address of the user who logged in (unknown_sender)"},
+	{ByUserGateway, "the message leaves by the user's own server for its From address"},
+	{UserGatewayIgnored, "the user has a server of his own for this From address, but allow_user_gateways = no"},
+	{OnBehalf, "the domain's servers send it as an address that is not theirs: the account's is the envelope sender, and in Sender"},
 	{BodyUnreadable, "the body could not be read"},
 	{TimeLimit, "the decision took too long"},
 }

@@ -71,15 +71,19 @@ type TLSDemand struct {
 // the reverse, or authorities of the route's own.
 func (d TLSDemand) Probed() bool { return d.CA != d.Hostname || d.CAFile != "" }
 
-// Nexthop returns a host of the route as Postfix takes it: brackets keep it from
-// looking for MX records.
+// Nexthop returns a host of the route as Postfix takes it.
 func (r *Route) Nexthop(h Host) string {
-	port := strconv.Itoa(int(h.Port))
 	if r.MXLookup {
 		// A domain, so never an address with colons of its own.
-		return h.Name + ":" + port
+		return h.Name + ":" + strconv.Itoa(int(h.Port))
 	}
-	return "[" + h.Name + "]:" + port
+	return nexthop(h.Name, h.Port)
+}
+
+// nexthop returns a host as Postfix takes it: brackets keep it from looking for MX
+// records.
+func nexthop(host string, port uint16) string {
+	return "[" + host + "]:" + strconv.Itoa(int(port))
 }
 
 // Nexthops returns all hosts in the order in which one message tries them. The

@@ -120,8 +120,8 @@ func told(v Verdict) string {
 	if v.Reply.Code != 0 {
 		fmt.Fprintf(&b, " %d %s", v.Reply.Code, v.Reply.Enhanced)
 	}
-	if v.Direction == Exempt {
-		b.WriteString(" exempt")
+	if v.Direction != Inbound {
+		b.WriteString(" " + v.Direction.String())
 	}
 	if v.Gateway != "" {
 		b.WriteString(" via " + v.Gateway)
@@ -351,12 +351,12 @@ func TestI11RequireTLS(t *testing.T) {
 func TestI13Exempt(t *testing.T) {
 	strict := ours(rejectOther, requireTLS, spamHeader("^X-Spam:"))
 	run(t, []rule{
-		{"authenticated", strict, mail(outside, "X-Spam: yes").login("alice"), "accept exempt | exempt-login"},
+		{"authenticated", strict, mail(outside, "X-Spam: yes").login("alice"), "accept outbound | exempt-login"},
 		{"sendmail command", strict, mail("").local(), "accept exempt | exempt-local"},
 		{"loopback", strict, mail("127.0.0.1"), "accept exempt | exempt-local"},
 		{"loopback, IPv6", strict, mail("::1"), "accept exempt | exempt-local"},
 		{"internal network", strict, mail("10.9.8.7"), "accept exempt | exempt-internal-network"},
-		{"authenticated from a gateway without TLS", strict, mail(fromGateway).login("alice"), "accept exempt | exempt-login"},
+		{"authenticated from a gateway without TLS", strict, mail(fromGateway).login("alice"), "accept outbound | exempt-login"},
 		{"another private network is not exempt", strict, mail("192.168.1.1"),
 			"reject 550 5.7.1 from external 192.168.1.1; user@example.com reject 550 | not-from-gateway around-gateway source-external"},
 	})

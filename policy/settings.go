@@ -201,6 +201,15 @@ func CanonicalDomain(domain string) string {
 	return strings.ToLower(domain)
 }
 
+// UnicodeDomain returns a canonical domain with the letters that its A-labels stand for, if
+// it has any.
+func UnicodeDomain(domain string) string {
+	if u, err := idna.Lookup.ToUnicode(domain); err == nil {
+		return u
+	}
+	return domain
+}
+
 func isASCII(s string) bool {
 	for i := range len(s) {
 		if s[i] >= 0x80 {

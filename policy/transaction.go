@@ -15,8 +15,8 @@ type Transaction struct {
 	client Client
 	sender string
 	exempt bool
-	// login says that the client has authenticated.
-	login bool
+	// login is the name by which the client has authenticated, or "".
+	login string
 	// listing holds the gateways that list the client's address, vouching those
 	// of them that have also shown their certificate.
 	listing  []*gateway
@@ -44,7 +44,7 @@ type Transaction struct {
 // Begin starts a transaction at MAIL. Login is the name by which the client
 // authenticated, or ""; sender is the envelope sender without angle brackets.
 func (p *Policy) Begin(client Client, login, sender string) *Transaction {
-	t := &Transaction{policy: p, client: client, sender: sender, login: login != ""}
+	t := &Transaction{policy: p, client: client, sender: sender, login: login}
 	if reason, ok := p.exemption(&client, login); ok {
 		t.exempt = true
 		t.note(reason.Code, reason.Text)
@@ -123,8 +123,11 @@ func (t *Transaction) decideMail() Decision {
 	return t.listing[0].decideTLS(&t.client)
 }
 
-// Exempt says whether no inbound rule applies.
-func (t *Transaction) Exempt() bool { return t.exempt }
+// Examined says whether the header of the message makes any difference, with a checker
+// that may be nil.
+func (t *Transaction) Examined(checker Checker) bool {
+	return !t.exempt || t.login != "" && (checker != nil || len(t.policy.outbound.Users) > 0)
+}
 
 // Mail returns the decision at MAIL.
 func (t *Transaction) Mail() Decision { return t.mail }
@@ -190,7 +193,8 @@ func (t *Transaction) Header(ctx context.Context, header []Field, checker Checke
 	v := &t.verdict
 	if t.exempt {
 		v.Direction = Exempt
-		if t.login {
+		if t.login != "" {
+			v.Direction = Outgoing
 			t.checker = checker
 		}
 		return false
@@ -232,7 +236,7 @@ func (t *Transaction) Body(p []byte) {
 func (t *Transaction) Finish(ctx context.Context) Verdict {
 	v := &t.verdict
 	if t.exempt {
-		t.removeClaims(v)
+		t.finishOutgoing(v)
 		return *v
 	}
 	if v.Action == TempFail {

@@ -19,7 +19,12 @@ type Verdict struct {
 	Spam    Spam
 	// Authentication is empty where the message was not authenticated.
 	Authentication Authentication
-	Action         Action
+	// UserGateway is the user's own server by which a message of an authenticated
+	// client leaves, or nil.
+	UserGateway *UserGateway
+	// Sender is the envelope sender that is put in place of the client's, or "".
+	Sender string
+	Action Action
 	// Reply is shown to the client. It is set only for Reject and TempFail.
 	Reply Reply
 	// Recipients has one decision for each recipient of the message.
@@ -34,19 +39,18 @@ type Verdict struct {
 // A Direction says which set of rules a message falls under.
 type Direction uint8
 
-// Inbound mail is subject to the inbound rules; Exempt mail (authenticated, local,
-// internal networks) is not. Inbound is the zero value: doubt is no exemption.
+// Inbound mail is subject to the inbound rules. Outgoing mail, of authenticated clients,
+// is subject to those on identities instead; Exempt mail (local, internal networks) to
+// none. Inbound is the zero value: doubt is no exemption.
 const (
 	Inbound Direction = iota
+	Outgoing
 	Exempt
 )
 
-func (d Direction) String() string {
-	if d == Exempt {
-		return "exempt"
-	}
-	return "inbound"
-}
+var directionNames = [...]string{Inbound: "inbound", Outgoing: "outbound", Exempt: "exempt"}
+
+func (d Direction) String() string { return directionNames[d] }
 
 // An Action is what happens to a message or a recipient.
 type Action uint8

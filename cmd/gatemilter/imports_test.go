@@ -32,7 +32,7 @@ var layers = map[string]string{
 	"cmd/internal/lab":         "",
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
-	"cmd/internal/postfix":     "policy policy/config",
+	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
 	"cmd/gatemilter":           "all",
 }
 

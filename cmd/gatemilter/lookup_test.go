@@ -17,19 +17,21 @@ import (
 
 // lookupTables answer the questions that TestLookupPostmap has Postfix ask.
 var lookupTables = map[string]lookup.Table{
-	"route": {Lookup: func(_ context.Context, key string) lookup.Answer {
+	"route": {Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer {
 		if strings.HasPrefix(key, "nobody") {
 			return lookup.NotFound()
 		}
 		return lookup.OK("gatemilter:[" + key + "]:587")
 	}},
-	"down":    {Lookup: func(context.Context, string) lookup.Answer { return lookup.Temp("the table is being built") }},
-	"zero":    {Lookup: func(context.Context, string) lookup.Answer { return lookup.Answer{} }},
-	"empty":   {Lookup: func(context.Context, string) lookup.Answer { return lookup.OK("") }},
-	"panic":   {Lookup: func(context.Context, string) lookup.Answer { panic("lookup") }},
-	"long":    {Lookup: func(context.Context, string) lookup.Answer { return lookup.OK(longest) }},
-	"toolong": {Lookup: func(context.Context, string) lookup.Answer { return lookup.OK(longest + "x") }},
-	"private": {Lookup: func(context.Context, string) lookup.Answer { return lookup.OK("secret") },
+	"down": {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer {
+		return lookup.Temp("the table is being built")
+	}},
+	"zero":    {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { return lookup.Answer{} }},
+	"empty":   {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { return lookup.OK("") }},
+	"panic":   {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { panic("lookup") }},
+	"long":    {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { return lookup.OK(longest) }},
+	"toolong": {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { return lookup.OK(longest + "x") }},
+	"private": {Lookup: func(context.Context, lookup.Peer, string) lookup.Answer { return lookup.OK("secret") },
 		Admits: func(uid uint32) bool { return uid != uint32(os.Geteuid()) }},
 }
 

@@ -24,7 +24,7 @@ func benchTables() map[string]Table {
 	for i := range benchEntries {
 		routes[benchKey(2*i)] = OK("gatemilter:[relay" + strconv.Itoa(i%50) + ".example]:25")
 	}
-	return map[string]Table{"route": {Lookup: func(_ context.Context, key string) Answer {
+	return map[string]Table{"route": {Lookup: func(_ context.Context, _ Peer, key string) Answer {
 		if a, ok := routes[key]; ok {
 			return a
 		}

@@ -23,7 +23,7 @@ const (
 type conn struct {
 	*accept.Conn
 	server *Server
-	user   user
+	peer   Peer
 	in     *bufio.Reader
 	out    []byte
 	// waiting is since when the rest of a request has been waited for.
@@ -39,7 +39,7 @@ func newConn(c *accept.Conn, s *Server) *conn {
 // run answers until the connection ends.
 func (c *conn) run() {
 	defer c.Done()
-	c.user = userOf(c.Conn.Conn)
+	c.peer = peerOf(c.Conn.Conn)
 	var err error
 	for err == nil {
 		err = c.step()
@@ -61,7 +61,7 @@ func (c *conn) step() error {
 		return err
 	}
 	c.waiting = time.Time{}
-	r := c.server.ask(c.user, name, key)
+	r := c.server.ask(c.peer, name, key)
 	if r.err != nil {
 		c.Report(r.err)
 	}

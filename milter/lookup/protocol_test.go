@@ -15,17 +15,17 @@ import (
 
 // testTables are tables of every kind of answer. Their names say what they do.
 var testTables = map[string]Table{
-	"route": {Lookup: func(_ context.Context, key string) Answer {
+	"route": {Lookup: func(_ context.Context, _ Peer, key string) Answer {
 		if key == "alice@example.com" {
 			return OK("gatemilter:[relay.example]:587")
 		}
 		return NotFound()
 	}},
-	"echo":  {Lookup: func(_ context.Context, key string) Answer { return OK(key) }},
-	"temp":  {Lookup: func(_ context.Context, key string) Answer { return Temp(key) }},
-	"zero":  {Lookup: func(context.Context, string) Answer { return Answer{} }},
-	"panic": {Lookup: func(_ context.Context, key string) Answer { panic("key " + key) }},
-	"xs": {Lookup: func(_ context.Context, key string) Answer {
+	"echo":  {Lookup: func(_ context.Context, _ Peer, key string) Answer { return OK(key) }},
+	"temp":  {Lookup: func(_ context.Context, _ Peer, key string) Answer { return Temp(key) }},
+	"zero":  {Lookup: func(context.Context, Peer, string) Answer { return Answer{} }},
+	"panic": {Lookup: func(_ context.Context, _ Peer, key string) Answer { panic("key " + key) }},
+	"xs": {Lookup: func(_ context.Context, _ Peer, key string) Answer {
 		n, _ := strconv.Atoi(key)
 		return OK(strings.Repeat("x", n))
 	}},

@@ -197,7 +197,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // A slow lookup holds up nobody else, and has its time.
 func TestSlowTable(t *testing.T) {
-	slow := func(ctx context.Context, key string) Answer {
+	slow := func(ctx context.Context, _ Peer, key string) Answer {
 		d, _ := time.ParseDuration(key)
 		select {
 		case <-time.After(d):
@@ -237,7 +237,7 @@ func TestSlowTable(t *testing.T) {
 func TestStubbornTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan bool)
-		stubborn := func(_ context.Context, key string) Answer {
+		stubborn := func(_ context.Context, _ Peer, key string) Answer {
 			if key == "wait" {
 				<-release
 			}
@@ -274,7 +274,7 @@ func TestPanicInSlowTable(t *testing.T) {
 func TestShutdownDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, answer := make(chan bool), make(chan Answer)
-		r := newRig(t, &Server{Tables: with("ask", Table{Lookup: func(context.Context, string) Answer {
+		r := newRig(t, &Server{Tables: with("ask", Table{Lookup: func(context.Context, Peer, string) Answer {
 			asked <- true
 			return <-answer
 		}})})
@@ -304,7 +304,7 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownCuts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := make(chan bool)
-		r := newRig(t, &Server{Tables: with("ask", Table{Lookup: func(ctx context.Context, _ string) Answer {
+		r := newRig(t, &Server{Tables: with("ask", Table{Lookup: func(ctx context.Context, _ Peer, _ string) Answer {
 			close(asked)
 			<-ctx.Done()
 			return Temp("stopped")

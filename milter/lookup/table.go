@@ -15,7 +15,7 @@ type Table struct {
 	// Lookup returns what the table has for a key, which is any octets that the
 	// MTA or the sender of a mail has put there. It is called by several
 	// goroutines at once. When its context ends, nobody waits for the answer.
-	Lookup func(ctx context.Context, key string) Answer
+	Lookup func(ctx context.Context, peer Peer, key string) Answer
 	// Limit is how long Lookup may take; the MTA is then told of a temporary
 	// failure. 0 says that it answers from memory, at once: it is not timed.
 	Limit time.Duration
@@ -33,8 +33,8 @@ type result struct {
 
 func failed(reason string, err error) result { return result{Temp(reason), err} }
 
-// ask answers a request of a user.
-func (s *Server) ask(u user, name, key []byte) (r result) {
+// ask answers a request of a peer.
+func (s *Server) ask(p Peer, name, key []byte) (r result) {
 	t, known := s.Tables[string(name)]
 	if !known {
 		return failed("unknown table", fmt.Errorf("table %.100q is unknown; correct the mail server's configuration, the tables are %q",
@@ -42,14 +42,14 @@ func (s *Server) ask(u user, name, key []byte) (r result) {
 	}
 	defer rescue(name, &r)
 	if t.Admits != nil {
-		if err := u.admittedBy(t); err != nil {
+		if err := p.admittedBy(t); err != nil {
 			return failed("not for this user", fmt.Errorf("table %q: %w", name, err))
 		}
 	}
 	if t.Limit > 0 {
-		r = s.askWithin(t, string(name), string(key))
+		r = s.askWithin(t, p, string(name), string(key))
 	} else {
-		r.Answer = t.Lookup(s.conns.Patience(), string(key))
+		r.Answer = t.Lookup(s.conns.Patience(), p, string(key))
 	}
 	if err := r.check(); err != nil {
 		return failed("bad value", fmt.Errorf("table %q: %w", name, err))
@@ -59,7 +59,7 @@ func (s *Server) ask(u user, name, key []byte) (r result) {
 
 // askWithin asks a slow table. A lookup that ignores the end of its time goes
 // on, so their number has a bound.
-func (s *Server) askWithin(t Table, name, key string) result {
+func (s *Server) askWithin(t Table, p Peer, name, key string) result {
 	select {
 	case s.slow <- struct{}{}:
 	default:
@@ -73,7 +73,7 @@ func (s *Server) askWithin(t Table, name, key string) result {
 		defer func() { done <- r }()
 		defer func() { <-s.slow }()
 		defer rescue(name, &r)
-		r.Answer = t.Lookup(ctx, key)
+		r.Answer = t.Lookup(ctx, p, key)
 	}()
 	select {
 	case r := <-done:
@@ -90,19 +90,22 @@ func rescue[T string | []byte](table T, r *result) {
 	}
 }
 
-// A user is who asks: the user that the process at the other end ran as when it
-// connected, or why that is unknown.
-type user struct {
-	uid uint32
-	err error
+// A Peer is the process at the other end of a connection, as it was when it connected.
+type Peer struct {
+	// UID is the user that it ran as, PID its number, or 0 where that can't be told: it
+	// is of another PID namespace. Both count only where Err is nil.
+	UID uint32
+	PID int32
+	// Err says why the peer is unknown.
+	Err error
 }
 
-func (u user) admittedBy(t Table) error {
+func (p Peer) admittedBy(t Table) error {
 	switch {
-	case u.err != nil:
-		return fmt.Errorf("refused to a peer whose user is unknown: %w", u.err)
-	case !t.Admits(u.uid):
-		return fmt.Errorf("refused to the user with id %d", u.uid)
+	case p.Err != nil:
+		return fmt.Errorf("refused to a peer whose user is unknown: %w", p.Err)
+	case !t.Admits(p.UID):
+		return fmt.Errorf("refused to the user with id %d", p.UID)
 	}
 	return nil
 }

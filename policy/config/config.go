@@ -56,13 +56,21 @@ func (l *loader) config() (*Config, error) {
 			out.fields = f
 		case senderSection:
 			out.senders = append(out.senders, f)
+		case rcptSection:
+			out.recipients = append(out.recipients, f)
+		case userSection:
+			out.users = append(out.users, f)
+		case userGWSection:
+			out.userGateways = append(out.userGateways, f.userGateway())
 		}
 	}
 	compare(&c.Settings, gateways, inbound)
 	c.Settings.Outbound = out.settings()
 	compareRoutes(out.routes, c.Server)
+	compareUserGateways(out.userGateways, c.Server)
 	if l.opensFiles {
 		checkCAFiles(out.routes)
+		readPasswords(out.userGateways)
 	}
 	if len(l.errors) > 0 {
 		return nil, Errors(inOrder(l.errors, l.files))
@@ -97,9 +105,6 @@ func (l *loader) withDefaults() []*section {
 	return all
 }
 
-// secretMask stands for secret values.
-const secretMask = "<secret>"
-
 // String writes the configuration in force as one file, with all defaults and
 // without secrets. It has no pointer receiver, so that a copy keeps its secrets too.
 func (c Config) String() string {
@@ -130,7 +135,7 @@ func (f fields) shown(key KeySpec) string {
 	case ineffective:
 		return ""
 	case key.Secret && f.given(key.Name):
-		return secretMask
+		return policy.SecretMask
 	}
 	return f.text(key.Name)
 }

@@ -76,6 +76,7 @@ func TestExample(t *testing.T) {
 		Lookup:      []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketGroup: "postfix",
 		SocketMode:  0o660,
+		MTAUser:     "postfix",
 		AuthservID:  "mx.example.com",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
@@ -128,6 +129,8 @@ func TestExample(t *testing.T) {
 				"alice@example.com":      exchange,
 				"a.b+list@example.com":   relays,
 			},
+			Slots:        1,
+			SenderHeader: true,
 		},
 	})
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
@@ -135,6 +138,9 @@ func TestExample(t *testing.T) {
 		t.Errorf("the policy has gateway %q for 192.0.2.55, want filter", got)
 	}
 }
+
+// defaults are the settings that nobody has changed.
+var defaults = policy.Settings{DMARC: policy.DMARCReport, Outbound: policy.Outbound{Slots: 1, SenderHeader: true}}
 
 // What is not given has the default.
 func TestDefaults(t *testing.T) {
@@ -144,11 +150,12 @@ func TestDefaults(t *testing.T) {
 		Milter:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/milter.sock"}},
 		Lookup:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketMode: 0o660,
+		MTAUser:    "postfix",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
 	compare(t, "dns", c.DNS, config.DNS{Timeout: 5 * time.Second})
 	compare(t, "authentication", c.Authentication, config.Authentication{SPF: true, DKIM: true, Signatures: 5})
-	compare(t, "settings", c.Settings, policy.Settings{DMARC: policy.DMARCReport})
+	compare(t, "settings", c.Settings, defaults)
 	gateway, err := config.Parse("x", []byte("[inbound-gateway x]\naddresses = ::ffff:192.0.2.0/120\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -258,19 +265,85 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
-// O9: a secret that everyone can read is warned of.
-func TestReadableSecret(t *testing.T) {
-	path := write(t, "[inbound-gateway filter]\naddresses = 192.0.2.2\nrequire_header = ^X-Key: hunter2$\n")
-	for mode, want := range map[fs.FileMode][]config.Problem{
-		0o600: nil,
-		0o640: nil,
-		0o644: {{File: path, Line: 3, Section: "inbound-gateway filter", Key: "require_header", Text: "every user of this host can read the secret: run chmod o= " + path}},
+// O9: a file with a secret that everyone can read is refused.
+func TestO9ReadableSecret(t *testing.T) {
+	password := write(t, "hunter2\n")
+	user := "[outbound]\nallow_user_gateways = yes\n[user a@example.com]\n[user-gateway a@example.com a@partner.example]\nserver = smtp.partner.example\n"
+	for _, c := range []struct {
+		text, problem string
+		file          string // whose mode counts; "" is that of the configuration
+	}{
+		{"[inbound-gateway filter]\naddresses = 192.0.2.2\nrequire_header = ^X-Key: hunter2$\n", ":3: [inbound-gateway filter] require_header: every user of this host can read the secret: run chmod o= ", ""},
+		{user + "password = hunter2\n", ":6: [user-gateway a@example.com a@partner.example] password: every user of this host can read the secret: run chmod o= ", ""},
+		{user + "password_file = " + password + "\n", ":6: [user-gateway a@example.com a@partner.example] password_file: \"" + password + "\" can be read by every user of this host: run chmod o= on it", password},
 	} {
-		if err := os.Chmod(path, mode); err != nil {
-			t.Fatal(err)
+		path := write(t, c.text)
+		problem := path + c.problem
+		if c.file == "" {
+			c.file, problem = path, problem+path
 		}
-		compare(t, mode.String(), load(t, path).Warnings, want)
+		for mode, want := range map[fs.FileMode]string{0o600: "", 0o640: "", 0o644: problem, 0o604: problem} {
+			if err := os.Chmod(c.file, mode); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if _, err := config.Load(path); err != nil {
+				got = err.Error()
+			}
+			compare(t, mode.String(), got, want)
+		}
 	}
+}
+
+// O4: users, their addresses, and servers of their own.
+func TestO4Users(t *testing.T) {
+	password := write(t, "correct horse: battery; staple \n")
+	c := load(t, write(t, `
+[outbound]
+allow_user_gateways = yes
+user_gateway_slots = 2
+unknown_sender = rewrite
+sender_header = no
+[user Alice@Example.com]
+addresses = alice@example.com, a.smith@example.org, alice@partner.example
+[user bob]
+addresses = Bob@example.com
+[user carol@example.net]
+[user-gateway alice@example.com Alice@Partner.example]
+server = SMTP.Partner.example
+username = alice
+password = ;x "y" %z
+[user-gateway alice@example.com alice@bücher.example]
+server = 192.0.2.7:2525
+tls = implicit
+password_file = `+password+`
+[user-gateway BOB alice@partner.example]
+server = smtp.bob.example
+tls = implicit
+password = p
+`))
+	gateway := func(host string, port uint16, tls policy.UserTLS, user, password string, slot int) *policy.UserGateway {
+		return &policy.UserGateway{Host: host, Port: port, TLS: tls, Username: user, Password: policy.NewSecret(password), Slot: slot}
+	}
+	compare(t, "outbound", c.Settings.Outbound, policy.Outbound{
+		Users: map[string]*policy.User{
+			"alice@example.com": {Login: "alice@example.com", Account: "alice@example.com", Identities: []policy.Identity{
+				{Address: "alice@example.com"}, {Address: "a.smith@example.org"},
+				{Address: "alice@partner.example", Gateway: gateway("smtp.partner.example", 587, policy.STARTTLS, "alice", `;x "y" %z`, 0)},
+				{Address: "alice@xn--bcher-kva.example", Gateway: gateway("192.0.2.7", 2525, policy.ImplicitTLS, "alice@xn--bcher-kva.example", "correct horse: battery; staple ", 0)},
+			}},
+			"bob": {Login: "bob", Account: "bob@example.com", Identities: []policy.Identity{
+				{Address: "bob@example.com"},
+				{Address: "alice@partner.example", Gateway: gateway("smtp.bob.example", 465, policy.ImplicitTLS, "alice@partner.example", "p", 1)},
+			}},
+			"carol@example.net": {Login: "carol@example.net", Account: "carol@example.net", Identities: []policy.Identity{{Address: "carol@example.net"}}},
+		},
+		Domains:           map[string]bool{"example.com": true, "example.net": true},
+		AllowUserGateways: true,
+		Slots:             2,
+		UnknownSender:     policy.RewriteSender,
+	})
+	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 }
 
 // Files that can't be read are errors that name them.
@@ -313,7 +386,7 @@ func TestTooManyIncludes(t *testing.T) {
 	if err := os.Remove("0.inc"); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, "256 files", load(t, "main").Settings, policy.Settings{DMARC: policy.DMARCReport})
+	compare(t, "256 files", load(t, "main").Settings, defaults)
 }
 
 // Parse opens no files.
@@ -340,13 +413,14 @@ func TestSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := load(t, write(t, string(sample)))
-	compare(t, "settings", c.Settings, policy.Settings{DMARC: policy.DMARCReport})
+	compare(t, "settings", c.Settings, defaults)
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 
 	commented := regexp.MustCompile(`(?m)^;(\S)`)
 	all := commented.ReplaceAllString(string(sample), "$1")
 	all = strings.ReplaceAll(all, "/etc/gatemilter/conf.d/", t.TempDir()+"/")
 	all = strings.ReplaceAll(all, "/etc/gatemilter/relay-ca.pem", writeAuthority(t))
+	all = strings.ReplaceAll(all, "/etc/gatemilter/secrets/alice-partner", write(t, "hunter2\n"))
 	c = load(t, write(t, all))
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 	if len(c.Settings.Gateways) != 1 {

@@ -27,6 +27,12 @@ func (f fields) doubt(key, format string, args ...any) {
 	f.warn(f.at(f.line(key), key, fmt.Sprintf(format, args...)))
 }
 
+// has says whether key stands in the file, with or without a value.
+func (f fields) has(key string) bool {
+	_, ok := f.sec.first(key)
+	return ok
+}
+
 // given says whether key has a value in the file.
 func (f fields) given(key string) bool {
 	set, ok := f.sec.first(key)

@@ -80,7 +80,7 @@ func (l *loader) add(name string, data []byte) {
 
 var tooLarge = fmt.Sprintf("the file is larger than %d octets: split it with include", maxFileSize)
 
-// checkSecrecy warns of a file with secrets in it that every user can read.
+// checkSecrecy refuses a file with secrets in it that every user can read.
 func (l *loader) checkSecrecy(path string) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&0o004 == 0 {
@@ -90,7 +90,7 @@ func (l *loader) checkSecrecy(path string) {
 		spec, _ := definition(sec.kind)
 		for _, set := range sec.settings {
 			if key, _ := spec.key(set.key); key.Secret && sec.file == path {
-				l.warn(Problem{File: path, Line: set.line, Section: sec.title(), Key: set.key, Text: "every user of this host can read the secret: run chmod o= " + path})
+				l.fail(Problem{File: path, Line: set.line, Section: sec.title(), Key: set.key, Text: "every user of this host can read the secret: run chmod o= " + path})
 			}
 		}
 	}

@@ -7,15 +7,21 @@ import (
 	"gatemilter/policy"
 )
 
-// Keys of [route NAME], [outbound] and [sender ADDRESS] that are read in several
-// places.
+// Keys about outgoing mail that are read in several places.
 const (
-	hostKey        = "host"
-	primaryKey     = "primary"
-	secondaryKey   = "secondary"
-	caFileKey      = "ca_file"
-	outGatewayKey  = "gateway"
-	senderRouteKey = "route"
+	hostKey         = "host"
+	primaryKey      = "primary"
+	secondaryKey    = "secondary"
+	caFileKey       = "ca_file"
+	outGatewayKey   = "gateway"
+	ruleRouteKey    = "route"
+	allowKey        = "allow_user_gateways"
+	slotsKey        = "user_gateway_slots"
+	ownDomainsKey   = "domains"
+	addressesKey    = "addresses"
+	serverKey       = "server"
+	passwordKey     = "password"
+	passwordFileKey = "password_file"
 )
 
 // A route is a policy.Route and the section that it comes from.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 
 	"gatemilter/policy"
 )
@@ -33,22 +34,31 @@ func compareRoutes(routes []*route, server Server) {
 	}
 }
 
+// checkOurselves looks for a way back from a route. A filter on another port of this
+// server, and MX hosts that it is one of, are none.
+func (r *route) checkOurselves(key string, h policy.Host, server Server) {
+	if h.Name == server.AuthservID && (h.Port != policy.PortSMTP || r.MXLookup) {
+		server.AuthservID = ""
+	}
+	checkOurselves(r.fields, key, h, server)
+}
+
 // checkOurselves looks for a way back to this server. Which of its other addresses
 // and names are this server's, the configuration doesn't tell.
-func (r *route) checkOurselves(key string, h policy.Host, server Server) {
+func checkOurselves(f fields, key string, h policy.Host, server Server) {
 	switch {
 	case h.Port == policy.PortSMTP && isLoopback(h.Name):
-		r.problem(key, "%s is this server itself, so that mail would go in a circle: name another host (other ports of this one may be those of a filter)", quote(showHost(h)))
+		f.problem(key, "%s is this server itself, so that mail would go in a circle: name another host (other ports of this one may be those of a filter)", quote(showHost(h)))
 	case server.listensAt(h):
-		r.problem(key, "%s is where gatemilter listens for the mail server: name a mail host", quote(showHost(h)))
-	case h.Port == policy.PortSMTP && !r.MXLookup && h.Name == server.AuthservID:
-		r.doubt(key, "%s has the name that authserv_id gives to this server: mail would go in a circle", quote(showHost(h)))
+		f.problem(key, "%s is where gatemilter listens for the mail server: name a mail host", quote(showHost(h)))
+	case h.Name == server.AuthservID:
+		f.doubt(key, "%s has the name that authserv_id gives to this server: mail would go in a circle", quote(showHost(h)))
 	}
 }
 
 // listensAt says whether a host is one of our own sockets.
 func (s Server) listensAt(h policy.Host) bool {
-	for _, l := range s.Milter {
+	for _, l := range slices.Concat(s.Milter, s.Lookup) {
 		at, err := netip.ParseAddrPort(l.Address)
 		if err != nil || at.Port() != h.Port {
 			continue

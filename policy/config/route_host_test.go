@@ -37,7 +37,7 @@ func FuzzSender(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		key, err := parseSender(s)
+		key, err := parseRule(senderSection, s)
 		if err != nil {
 			return
 		}
@@ -50,7 +50,7 @@ func FuzzSender(f *testing.F) {
 		if got, why := p.RouteFor(address); got != route {
 			t.Errorf("%q is the rule %q, but %q is not met: %+v", s, key, address, why)
 		}
-		if again, err := parseSender(key); err != nil || again != key {
+		if again, err := parseRule(senderSection, key); err != nil || again != key {
 			t.Errorf("%q reads as %q, and that as %q (%v)", s, key, again, err)
 		}
 	})

@@ -231,7 +231,7 @@ func TestRoutesTogether(t *testing.T) {
 			`there is no route "other": write a section [route NAME] with this name, or the name of another one`,
 			"there is no route `\"Relays\"`: write it without quotes, Relays",
 		},
-		"[route a]\nhost = m.example\n": {"nothing uses this route: name it in [outbound] or in a section [sender ADDRESS], or remove it"},
+		"[route a]\nhost = m.example\n": {"nothing uses this route: name it in [outbound] or in a section [sender ADDRESS] or [recipient ADDRESS], or remove it"},
 		"[server]\nmilter = inet:127.0.0.1:9624\n" + routeWith("host = 127.0.0.1:9624\nrequire_tls = no"): {`"127.0.0.1:9624" is where gatemilter listens for the mail server: name a mail host`},
 		"[server]\nmilter = inet:127.0.0.1:9624\n" + routeWith("host = localhost:9624"):                   {`"localhost:9624" is where gatemilter listens for the mail server: name a mail host`},
 		"[server]\nmilter = inet:127.0.0.1:9624\n" + routeWith("host = 127.0.0.2:9624\nrequire_tls = no"): nil,

@@ -18,11 +18,12 @@ const byteOrderMark = "\ufeff"
 type section struct {
 	file string
 	line int
-	// header is what stands between the brackets, as written; kind and name are
-	// the words in it.
+	// header is what stands between the brackets, as written; kind, name and
+	// address are the words in it. Only [user-gateway LOGIN ADDRESS] has an address.
 	header   string
 	kind     string
 	name     string
+	address  string
 	settings []setting
 }
 
@@ -42,16 +43,39 @@ func (s *section) title() string {
 	case !s.hasGoodName():
 		return s.kind
 	}
-	return s.kind + " " + s.name
+	return s.kind + " " + s.fullName()
+}
+
+// fullName is all that tells a section from others of its kind.
+func (s *section) fullName() string {
+	if s.address == "" {
+		return s.name
+	}
+	return s.name + " " + s.address
 }
 
 // hasGoodName says whether the section has a name that can be shown.
 func (s *section) hasGoodName() bool {
-	if s.kind == senderSection {
-		_, err := parseSender(s.name)
-		return err == nil && isPlain(s.name)
+	if spec, _ := definition(s.kind); spec.NameForm != "" {
+		return s.checkName() == nil && isPlain(s.fullName())
 	}
 	return isName(s.name)
+}
+
+// checkName says what is wrong with a name that is not of the administrator's choice.
+func (s *section) checkName() error {
+	var err error
+	switch s.kind {
+	case userSection:
+		err = checkLogin(s.name)
+	case userGWSection:
+		if err = checkLogin(s.name); err == nil {
+			_, err = parseAddress(s.address)
+		}
+	default:
+		_, err = parseRule(s.kind, s.name)
+	}
+	return err
 }
 
 // maxName is the length of the longest name of a section, in octets.
@@ -167,13 +191,14 @@ func (s *scanner) readHeader(line string) {
 	switch {
 	case len(words) == 0:
 		fail("the section has no name: write [section] or [section NAME]")
-	case len(words) > 2:
+	case len(words) > 3 && words[0] == userGWSection:
+		fail("the section has more than a login and an address: write [%s LOGIN ADDRESS], with no blanks in either", userGWSection)
+	case len(words) > 2 && words[0] != userGWSection:
 		fail("the section has more than one name: write [section NAME], with no blanks in the name")
 	default:
 		sec.kind = words[0]
-		if len(words) == 2 {
-			sec.name = words[1]
-		}
+		words = append(words, "", "")
+		sec.name, sec.address = words[1], words[2]
 	}
 }
 

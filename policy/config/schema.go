@@ -11,7 +11,7 @@ type SectionSpec struct {
 	// Named sections are written [Name NAME], and there may be several of them.
 	Named bool
 	// NameForm is what stands for the name where it is not of the administrator's
-	// choice: as in [Name ADDRESS].
+	// choice: as in [Name ADDRESS], or [Name LOGIN ADDRESS] for two of them.
 	NameForm string
 	// Meaning is one line for the manual.
 	Meaning string
@@ -50,6 +50,9 @@ const (
 	routeSection   = "route"
 	outSection     = "outbound"
 	senderSection  = "sender"
+	rcptSection    = "recipient"
+	userSection    = "user"
+	userGWSection  = "user-gateway"
 )
 
 // includeKey is the key of [server] that names further files.
@@ -57,11 +60,12 @@ const includeKey = "include"
 
 // The kinds that mean something to the reader of the section.
 const (
-	kindBool     = "yes or no"
-	kindSockets  = "sockets"
-	kindNetworks = "networks"
-	kindDomains  = "domains"
-	kindHosts    = "hosts with loads"
+	kindBool      = "yes or no"
+	kindSockets   = "sockets"
+	kindNetworks  = "networks"
+	kindDomains   = "domains"
+	kindHosts     = "hosts with loads"
+	kindAddresses = "mail addresses"
 )
 
 var dmarcModes = []string{"off", "report", "enforce"}
@@ -75,12 +79,14 @@ var schema = []SectionSpec{
 			Meaning: "Where to listen for the mail server: unix:PATH or inet:ADDRESS:PORT, several with commas.",
 			Example: "unix:/var/spool/postfix/gatemilter/milter.sock, inet:127.0.0.1:9624"},
 		{Name: "lookup", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/lookup.sock",
-			Meaning: "Where Postfix asks for the routes of outgoing mail; opened only if there are routes.",
+			Meaning: "Where Postfix asks for the ways of outgoing mail; opened only if there are routes or users' own servers.",
 			Example: "unix:/var/spool/postfix/gatemilter/lookup.sock"},
 		{Name: "socket_group", Kind: "group",
 			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
 			Meaning: "Permissions of the unix sockets.", Example: "0660"},
+		{Name: "mta_user", Kind: "user", Default: "postfix",
+			Meaning: "The user that the mail server's processes run as: only they are told the logins of users' own servers.", Example: "postfix"},
 		{Name: "mode", Kind: "choice", Values: []string{"enforce", "observe"}, Default: "enforce",
 			Meaning: "Whether verdicts take effect, or are only made and logged.", Example: "observe"},
 		{Name: "authserv_id", Kind: "host name",
@@ -168,10 +174,40 @@ var schema = []SectionSpec{
 	{Name: outSection, Meaning: "What holds for all outgoing mail, bounces and forwarded mail included.", Keys: []KeySpec{
 		{Name: outGatewayKey, Kind: "route",
 			Meaning: "The route of all outgoing mail of which no [sender] speaks; without it, the mail server delivers that directly.", Example: "relays"},
+		{Name: allowKey, Kind: kindBool, Values: yesNo, Default: "no",
+			Meaning: "Let mail of users leave by servers of their own, [user-gateway], where they have one for its From address; otherwise ours send it.", Example: "yes"},
+		{Name: slotsKey, Kind: "number", Default: "1",
+			Meaning: "How many users may have the same address with servers of their own, 1 to 16: each needs transports of its own in Postfix, which mta-setup makes.", Example: "2"},
+		{Name: "unknown_sender", Kind: "choice", Values: []string{"reject", "rewrite", "accept"}, Default: "reject",
+			Meaning: "What happens when a [user] writes as an address that is not his, or anybody else as one that is: refused, replaced by the account's address, or let through.", Example: "rewrite"},
+		{Name: ownDomainsKey, Kind: kindDomains,
+			Meaning: "Our own domains: what our servers send as an address in any other bears the account's address as its envelope sender, and in Sender; without it, those of the users' accounts.", Example: "example.com, example.org"},
+		{Name: "sender_header", Kind: kindBool, Values: yesNo, Default: "yes",
+			Meaning: "Write that Sender field, by which readers show who sent it on behalf of whom.", Example: "no"},
 	}},
 	{Name: senderSection, Named: true, NameForm: "ADDRESS", Meaning: "Outgoing mail by its envelope sender: an address, user@example.com, or all of a domain, @example.com, without its subdomains. The address decides before the domain, and the one without +extension speaks for those with it.", Keys: []KeySpec{
-		{Name: senderRouteKey, Kind: "route", Required: true,
+		{Name: ruleRouteKey, Kind: "route", Required: true,
 			Meaning: "The route of this mail, instead of the outbound gateway.", Example: "exchange"},
+	}},
+	{Name: rcptSection, Named: true, NameForm: "ADDRESS", Meaning: "Mail by its recipient, an address or @domain as in [sender], also where it would stay on this server: it goes before all senders' rules.", Keys: []KeySpec{
+		{Name: ruleRouteKey, Kind: "route", Required: true,
+			Meaning: "The route of this mail.", Example: "exchange"},
+	}},
+	{Name: userSection, Named: true, NameForm: "LOGIN", Meaning: "A user, by the name with which he logs in to send mail (SMTP AUTH), and the addresses as which he may write.", Keys: []KeySpec{
+		{Name: addressesKey, Kind: kindAddresses,
+			Meaning: "The user's addresses, that of the account first; without it, the login itself. Those of his own servers need not be listed again.", Example: "alice@example.com, a.smith@example.com"},
+	}},
+	{Name: userGWSection, Named: true, NameForm: "LOGIN ADDRESS", Meaning: "The server of a user's own by which his mail as that address leaves, with allow_user_gateways = yes.", Keys: []KeySpec{
+		{Name: serverKey, Kind: "host", Required: true,
+			Meaning: "The server, HOST or HOST:PORT; the port is 587, or 465 with tls = implicit.", Example: "smtp.partner.example"},
+		{Name: "tls", Kind: "choice", Values: []string{"starttls", "implicit", "none"}, Default: "starttls",
+			Meaning: "How the connection is protected: by STARTTLS, by TLS from the start (port 465), or not at all. With TLS, the certificate must be signed by a trusted authority and bear the server's name.", Example: "implicit"},
+		{Name: "username", Kind: "text",
+			Meaning: "The user name there; without it, the address.", Example: "alice"},
+		{Name: passwordKey, Kind: "text", Secret: true,
+			Meaning: "The password there. A file with passwords in it must not be readable by every user of this host.", Example: "correct horse battery staple"},
+		{Name: passwordFileKey, Kind: "file",
+			Meaning: "Instead of password: a file with it as its only line.", Example: "/etc/gatemilter/secrets/alice-partner"},
 	}},
 }
 

@@ -18,12 +18,14 @@ type Server struct {
 	// Milter holds at least one address, none twice.
 	Milter []Listener
 	// Lookup holds at least one address too, none of them also in Milter. Nobody
-	// listens there unless there are routes.
+	// listens there unless [policy.Outbound.AsksLookup].
 	Lookup []Listener
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
 	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
 	SocketMode  fs.FileMode
+	// MTAUser is the name of the user that the mail server runs as.
+	MTAUser string
 	// AuthservID is a host name, or "" for that of this host.
 	AuthservID string
 }
@@ -56,8 +58,9 @@ func (f fields) server() Server {
 	s := Server{
 		Milter:      f.listeners("milter"),
 		Lookup:      f.listeners("lookup"),
-		SocketGroup: f.group("socket_group"),
+		SocketGroup: f.account("socket_group", "group"),
 		SocketMode:  f.socketMode("socket_mode"),
+		MTAUser:     f.account("mta_user", "user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
 	for _, l := range s.Lookup {
@@ -183,10 +186,11 @@ func inetHint(host, port string) string {
 
 // group reads the name or number of a group; whether there is such a group is
 // known only where the daemon runs.
-func (f fields) group(key string) string {
+// account reads the name of a group or user of this host.
+func (f fields) account(key, kind string) string {
 	name := f.text(key)
 	if name != "" && (!isName(name) || name[0] == '-') {
-		f.problem(key, "%s is no name of a group: %s", quote(name), hintFor(name, "write one group, as in /etc/group"))
+		f.problem(key, "%s is no name of a %s: %s", quote(name), kind, hintFor(name, fmt.Sprintf("write one %s, as in /etc/%s", kind, map[string]string{"group": "group", "user": "passwd"}[kind])))
 	}
 	return name
 }

@@ -44,8 +44,8 @@ func (l *loader) checkName(spec SectionSpec, sec *section) {
 		l.fail(Problem{File: sec.file, Line: sec.line, Section: sec.title(), Text: fmt.Sprintf(format, args...)})
 	}
 	switch {
-	case sec.kind == senderSection:
-		if _, err := parseSender(sec.name); err != nil {
+	case spec.NameForm != "":
+		if err := sec.checkName(); err != nil {
 			fail("%s", err)
 		}
 	case spec.Named && sec.name == "":
@@ -62,7 +62,7 @@ func (l *loader) checkSections(spec SectionSpec, sec *section) {
 	if l.seen == nil {
 		l.seen = make(map[string]*section)
 	}
-	id := strings.ToLower(sec.kind + " " + sec.name)
+	id := strings.ToLower(sec.kind + " " + sec.fullName())
 	first, twice := l.seen[id]
 	if !twice {
 		l.seen[id] = sec
@@ -108,7 +108,7 @@ func listHint(key KeySpec) string {
 }
 
 func isList(key KeySpec) bool {
-	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts}, key.Kind)
+	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts, kindAddresses}, key.Kind)
 }
 
 func emptyHint(key KeySpec) string {

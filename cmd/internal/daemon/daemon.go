@@ -37,6 +37,8 @@ type daemon struct {
 	// started is the configuration whose sockets are open.
 	started *config.Config
 	current atomic.Pointer[generation]
+	// attempts are the deliveries to users' own servers.
+	attempts attempts
 }
 
 // A generation is a configuration and what was made of it.
@@ -44,6 +46,7 @@ type generation struct {
 	config *config.Config
 	rules  milter.Rules
 	ways   map[string]*way
+	users  userServers
 }
 
 // read makes a generation of the files.
@@ -56,7 +59,11 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes)}, nil
+	users, err := newUserServers(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
@@ -104,7 +111,7 @@ func (d *daemon) open(cfg *config.Config) ([]service, error) {
 	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
 	services := []service{{name: "milter", server: &milter.Server{NewSession: sessions.New, Report: d.log.trouble}}}
 	addresses := [][]config.Listener{cfg.Server.Milter}
-	if len(cfg.Settings.Outbound.Routes) > 0 {
+	if cfg.Settings.Outbound.AsksLookup() {
 		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble}})
 		addresses = append(addresses, cfg.Server.Lookup)
 	}
@@ -196,9 +203,8 @@ func (d *daemon) reload() {
 func needsRestart(a, b *config.Config) bool {
 	sockets := func(c *config.Config) config.Server {
 		s := c.Server
-		s.AuthservID = ""
+		s.AuthservID, s.MTAUser = "", ""
 		return s
 	}
-	routes := func(c *config.Config) bool { return len(c.Settings.Outbound.Routes) > 0 }
-	return a.Log != b.Log || routes(a) != routes(b) || !reflect.DeepEqual(sockets(a), sockets(b))
+	return a.Log != b.Log || a.Settings.Outbound.AsksLookup() != b.Settings.Outbound.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
 }

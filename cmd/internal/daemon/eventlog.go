@@ -99,6 +99,12 @@ func (l *eventLog) demandFailed(route, nexthop string, err error) {
 	l.zap.Error("mail is held back: the host does not hold what the route demands", zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
+// loginWithheld says that mail waits, because the login of a user's own server must not be
+// shown to the host that it is for.
+func (l *eventLog) loginWithheld(sender, nexthop, why string) {
+	l.zap.Error("mail is held back: the host is shown no login", zap.String("sender", short(sender)), zap.String("nexthop", short(nexthop)), zap.String("error", why))
+}
+
 // trouble is something that went wrong on a connection with the mail server.
 func (l *eventLog) trouble(remote string, err error) {
 	l.connection("milter connection", remote, err)

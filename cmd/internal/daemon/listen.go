@@ -28,7 +28,10 @@ func Preflight(c *config.Config) []error {
 		}
 	}
 	listeners := c.Server.Milter
-	if len(c.Settings.Outbound.Routes) > 0 {
+	if _, err := newUserServers(c); err != nil {
+		found = append(found, err)
+	}
+	if c.Settings.Outbound.AsksLookup() {
 		listeners = slices.Concat(listeners, c.Server.Lookup)
 	}
 	for _, l := range listeners {

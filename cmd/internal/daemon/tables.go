@@ -20,6 +20,9 @@ const (
 	// TableRoute leads from an envelope sender to transport and nexthops
 	// (sender_dependent_default_transport_maps).
 	TableRoute = "route"
+	// TableRecipient leads from a recipient to transport and nexthops, where there is a
+	// rule for him (transport_maps, for such recipients only).
+	TableRecipient = "recipient"
 	// TableTLS leads from a nexthop of a route to its TLS policy
 	// (smtp_tls_policy_maps of the transport). It is also the permission to use
 	// that nexthop: one that is no route's any more is a temporary failure.
@@ -36,20 +39,28 @@ const (
 
 // tables answer from the generation in force.
 func (d *daemon) tables() map[string]lookup.Table {
-	return map[string]lookup.Table{
-		TableRoute: {Lookup: func(_ context.Context, sender string) lookup.Answer { return d.current.Load().route(sender) }},
+	tables := map[string]lookup.Table{
+		TableRoute: {Lookup: func(_ context.Context, _ lookup.Peer, sender string) lookup.Answer {
+			r, _ := d.current.Load().rules.Policy.RouteFor(sender)
+			return d.current.Load().way(r)
+		}},
+		TableRecipient: {Lookup: func(_ context.Context, _ lookup.Peer, recipient string) lookup.Answer {
+			r, _ := d.current.Load().rules.Policy.RouteTo(recipient)
+			return d.current.Load().way(r)
+		}},
 		TableTLS: {
-			Lookup: func(ctx context.Context, nexthop string) lookup.Answer {
+			Lookup: func(ctx context.Context, _ lookup.Peer, nexthop string) lookup.Answer {
 				return d.current.Load().tlsPolicy(ctx, nexthop, d.log)
 			},
 			Limit: probeLimit,
 		},
 	}
+	d.addUserTables(tables)
+	return tables
 }
 
-// route answers with the way of mail from this sender.
-func (g *generation) route(sender string) lookup.Answer {
-	r, _ := g.rules.Policy.RouteFor(sender)
+// way answers with a route, which may be nil.
+func (g *generation) way(r *policy.Route) lookup.Answer {
 	if r == nil || g.rules.Policy.Mode() == policy.Observe {
 		return lookup.NotFound()
 	}

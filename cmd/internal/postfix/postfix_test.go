@@ -2,12 +2,14 @@ package postfix
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"gatemilter/cmd/internal/lab"
+	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
 
@@ -27,7 +29,7 @@ func TestElements(t *testing.T) {
 		if got := with(c.list, c.add); got != c.with {
 			t.Errorf("%q with %q: %q, want %q", c.list, c.add, got, c.with)
 		}
-		if got := without(c.list, c.add); got != c.without {
+		if got := without(c.list, func(e string) bool { return e == c.add }); got != c.without {
 			t.Errorf("%q without %q: %q, want %q", c.list, c.add, got, c.without)
 		}
 	}
@@ -119,14 +121,122 @@ func TestRouteChroot(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// postconf waits for a main.cf that may still be being written.
-		if err := os.Chtimes(filepath.Join(dir, "main.cf"), time.Time{}, time.Now().Add(-time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		line, err := Postfix{ConfigDir: dir}.routeLine(t.Context(), "unix:g.sock")
-		if err != nil || !strings.HasPrefix(line, c.begin) {
+		settle(t, dir)
+		client, err := Postfix{ConfigDir: dir}.smtpClient(t.Context())
+		if line := client.routes("unix:g.sock").Line; err != nil || !strings.HasPrefix(line, c.begin) {
 			t.Errorf("beside %q: %q, error %v", c.master, line, err)
 		}
+	}
+}
+
+// What a configuration needed before goes when it needs something else, and nothing of the
+// administrator's with it.
+func TestFormerConfiguration(t *testing.T) {
+	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	files := map[string]string{
+		"main.cf": "queue_directory = /var/spool/postfix\ntransport_maps = hash:/etc/postfix/transport, pipemap:{regexp:{ {/x/ y} },socketmap:unix:theirs:other}\n" +
+			"milter_header_checks = pcre:/etc/postfix/checks\n",
+		"master.cf": "smtp unix - - y - - smtp\ngatemilter-users-theirs inet n - y - - smtpd\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := Postfix{ConfigDir: dir}
+	const users = "[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 2\n[user a@home.example]\n[user-gateway a@home.example a@partner.example]\nserver = smtp.partner.example\npassword = p\n"
+	const allUsers = "master.cf gatemilter-user/unix, master.cf gatemilter-users/unix, master.cf gatemilter-user-1/unix, master.cf gatemilter-users-1/unix, milter_header_checks"
+	const route = "[route r]\nhost = r.example\n"
+	changes := func(text string, remove bool) (names []string) {
+		t.Helper()
+		settle(t, dir)
+		cfg, err := config.Parse("test", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted, err := p.Wanted(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := p.Plan(t.Context(), wanted, remove)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range plan {
+			names = append(names, c.Parameter)
+		}
+		if err := p.Apply(t.Context(), plan); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	for _, c := range []struct {
+		text   string
+		remove bool
+		want   string
+	}{
+		{users, false, allUsers + ", smtpd_milters"},
+		{users, false, ""},
+		{strings.Replace(users, "slots = 2", "slots = 1", 1), false, "master.cf gatemilter-user-1/unix, master.cf gatemilter-users-1/unix"},
+		{route + "[recipient @plant.example]\nroute = r\n", false, "master.cf gatemilter/unix, milter_header_checks, sender_dependent_default_transport_maps, transport_maps, master.cf gatemilter-user/unix, master.cf gatemilter-users/unix"},
+		{route + "[recipient @other.example]\nroute = r\n", false, "transport_maps"},
+		{strings.Replace(users, "yes", "no", 1), false, "sender_dependent_default_transport_maps, transport_maps, master.cf gatemilter/unix"},
+		{users, false, allUsers},
+		{"[server]\n", true, "milter_header_checks, smtpd_milters, master.cf gatemilter-user/unix, master.cf gatemilter-users/unix, master.cf gatemilter-user-1/unix, master.cf gatemilter-users-1/unix"},
+	} {
+		if got := strings.Join(changes(c.text, c.remove), ", "); got != c.want {
+			t.Errorf("%s\nchanges\n%s\nwant\n%s", c.text, got, c.want)
+		}
+	}
+	for name, want := range files {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s is now\n%s\nwas\n%s (%v)", name, got, want, err)
+		}
+	}
+}
+
+// Which recipients the table is asked for, as Postfix's own client sees it.
+func TestRecipientMap(t *testing.T) {
+	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	r := new(policy.Route)
+	o := &policy.Outbound{Recipients: map[string]*policy.Route{"@plant.example.com": r, "boss+x@home.example": r, "o'x{1}@home.example": r, "joe@home.example": r, "@xn--bcher-kva.example": r}}
+	// Whatever gets through is answered with itself.
+	table := strings.Replace(recipientMap(o, "unix:g.sock"), "socketmap:unix:g.sock:recipient", "regexp:{ {/(.*)/ $1} }", 1)
+	table = strings.ReplaceAll(table, "$$", "$") // as main.cf writes it
+	dir := emptyConfig(t)
+	for recipient, asked := range map[string]bool{
+		"x@plant.example.com": true, "X+y@Plant.Example.COM": true, "x@sub.plant.example.com": false, "x@notplant.example.com": false, "x@plant.example.com.evil": false,
+		"boss+x@home.example": true, "boss@home.example": false, "o'x{1}@home.example": true,
+		"joe@home.example": true, "joe+ext@home.example": true, "joey@home.example": false, "JOE@home.example": true, "*": false, "": false,
+		"x@xn--bcher-kva.example": true, "x@bücher.example": true,
+	} {
+		out, err := exec.CommandContext(t.Context(), "/usr/sbin/postmap", "-c", dir, "-q", recipient, table).Output()
+		if got := strings.TrimSpace(string(out)); (got == recipient) != asked && recipient != "" || err != nil && asked {
+			t.Errorf("%q: answered %q (%v), want it to be asked for: %v", recipient, got, err, asked)
+		}
+	}
+}
+
+func emptyConfig(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte("compatibility_level = 3.6\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, dir)
+	return dir
+}
+
+// settle makes main.cf look old: postconf waits for one that may still be being written.
+func settle(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Chtimes(filepath.Join(dir, "main.cf"), time.Time{}, time.Now().Add(-time.Minute)); err != nil {
+		t.Fatal(err)
 	}
 }
 

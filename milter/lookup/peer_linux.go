@@ -7,15 +7,15 @@ import (
 	"syscall"
 )
 
-// userOf asks the kernel who connected (unix(7), SO_PEERCRED).
-func userOf(conn net.Conn) user {
+// peerOf asks the kernel who connected (unix(7), SO_PEERCRED).
+func peerOf(conn net.Conn) Peer {
 	local, ok := conn.(*net.UnixConn)
 	if !ok {
-		return user{err: errors.New("only a unix socket tells it; ask there")}
+		return Peer{Err: errors.New("only a unix socket tells it; ask there")}
 	}
 	raw, err := local.SyscallConn()
 	if err != nil {
-		return user{err: err}
+		return Peer{Err: err}
 	}
 	var (
 		cred    *syscall.Ucred
@@ -25,7 +25,7 @@ func userOf(conn net.Conn) user {
 		cred, refused = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	})
 	if err := errors.Join(err, os.NewSyscallError("getsockopt", refused)); err != nil {
-		return user{err: err}
+		return Peer{Err: err}
 	}
-	return user{uid: cred.Uid}
+	return Peer{UID: cred.Uid, PID: cred.Pid}
 }

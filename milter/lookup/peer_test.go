@@ -64,7 +64,12 @@ func TestUsers(t *testing.T) {
 	var reports []string
 	s := &Server{
 		Tables: map[string]Table{"login": {
-			Lookup: func(context.Context, string) Answer { return OK("alice:secret") },
+			Lookup: func(_ context.Context, p Peer, _ string) Answer {
+				if p.PID != int32(os.Getpid()) {
+					return OK("another process")
+				}
+				return OK("alice:secret")
+			},
 			Admits: func(uid uint32) bool { return uid == own },
 		}},
 		Report: func(_ string, err error) {

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+
+	"gatemilter/milter/lookup"
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+)
+
+// Users' own servers: for each transport that delivers to some of them, Postfix asks
+// two tables.
+const (
+	// A TLS table leads from a nexthop to its TLS policy (smtp_tls_policy_maps of the
+	// transport). As that of routes, it is the permission to use the nexthop.
+	userTLS = "tls"
+	// A login table leads from an envelope sender to user name and password
+	// (smtp_sasl_password_maps of the transport, keyed by sender).
+	userLogin = "login"
+)
+
+// UserTLSTable and UserLoginTable name the tables of a transport.
+func UserTLSTable(transport string) string   { return userTable(transport, userTLS) }
+func UserLoginTable(transport string) string { return userTable(transport, userLogin) }
+
+func userTable(transport, kind string) string {
+	return strings.TrimPrefix(transport, policy.Transport+"-") + "-" + kind
+}
+
+// userServers are the servers of users' own that may be used.
+type userServers struct {
+	// servers are by the transport that delivers to them, and the address for which they
+	// are.
+	servers map[serverKey]*policy.UserGateway
+	// tls holds the demands, by transport and nexthop: the configuration sees to it that
+	// two servers don't differ in it.
+	tls map[serverKey]policy.UserTLS
+	// mta is the number of the user that may ask for logins. It counts only where there
+	// are servers.
+	mta uint32
+}
+
+// A serverKey is a transport and an address, or a nexthop.
+type serverKey struct{ transport, name string }
+
+func newUserServers(c *config.Config) (userServers, error) {
+	u := userServers{servers: make(map[serverKey]*policy.UserGateway), tls: make(map[serverKey]policy.UserTLS)}
+	c.Settings.Outbound.UserGateways(func(address string, g *policy.UserGateway) {
+		u.servers[serverKey{g.Transport(), address}] = g
+		u.tls[serverKey{g.Transport(), g.Nexthop()}] = g.TLS
+	})
+	if len(u.servers) == 0 {
+		return u, nil
+	}
+	id, err := userID(c.Server.MTAUser)
+	u.mta = id
+	return u, err
+}
+
+// userID returns the number of a user, which may be given itself.
+func userID(name string) (uint32, error) {
+	u, err := user.Lookup(name)
+	if err == nil {
+		name = u.Uid
+	}
+	id, notNumber := strconv.ParseUint(name, 10, 32)
+	if notNumber != nil {
+		return 0, fmt.Errorf("there is no user %q, who has to be told the logins of users' own servers; install the mail server, or correct mta_user", name)
+	}
+	return uint32(id), nil
+}
+
+// addUserTables adds the tables of all transports that there can be: which of them are
+// used may change with every reload.
+func (d *daemon) addUserTables(tables map[string]lookup.Table) {
+	for slot := range policy.MaxSlots {
+		for _, implicit := range []bool{false, true} {
+			transport := policy.UserTransport(implicit, slot)
+			tables[UserTLSTable(transport)] = lookup.Table{Lookup: func(_ context.Context, p lookup.Peer, nexthop string) lookup.Answer {
+				return d.userTLS(p, serverKey{transport, nexthop})
+			}}
+			tables[UserLoginTable(transport)] = lookup.Table{
+				Lookup: func(_ context.Context, p lookup.Peer, sender string) lookup.Answer {
+					return d.userLogin(p, transport, sender)
+				},
+				Admits: func(uid uint32) bool {
+					u := &d.current.Load().users
+					return len(u.servers) > 0 && uid == u.mta
+				},
+			}
+		}
+	}
+}
+
+// userTLS answers with what must hold of the connection to a user's own server.
+func (d *daemon) userTLS(p lookup.Peer, key serverKey) lookup.Answer {
+	d.attempts.begin(p, key)
+	demand, ok := d.current.Load().users.tls[key]
+	switch {
+	case !ok:
+		return lookup.Temp("this nexthop is no user's server any more")
+	case demand == policy.NoTLS:
+		return lookup.OK("may")
+	}
+	return lookup.OK("secure match=hostname")
+}
+
+// userLogin answers with user name and password of the server that belongs to a sender,
+// if that is the one to which the asking process has connected. (A message may have been
+// queued before the user changed his server.) It never says "not found": Postfix would
+// try without login, and return the mail.
+func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answer {
+	g := d.current.Load().users.server(transport, sender)
+	if g == nil {
+		return lookup.Temp("no user's server is known for this sender")
+	}
+	nexthop, ok := d.attempts.nexthop(p, transport)
+	why := ""
+	switch {
+	case p.PID == 0:
+		why = "the asking process can't be told from others: gatemilter and the mail server have to share a PID namespace"
+	case !ok:
+		why = "it is not known which host the mail server has connected to" // after a restart of ours
+	case nexthop != g.Nexthop():
+		why = "the sender's server is another one now, " + g.Nexthop()
+	default:
+		return lookup.OK(g.Username + ":" + g.Password.Reveal())
+	}
+	d.log.loginWithheld(sender, nexthop, why)
+	return lookup.Temp(why)
+}
+
+// server returns the server for a sender, whose address may have an extension.
+func (u *userServers) server(transport, sender string) *policy.UserGateway {
+	address := policy.CanonicalAddress(sender)
+	if g := u.servers[serverKey{transport, address}]; g != nil {
+		return g
+	}
+	return u.servers[serverKey{transport, policy.WithoutExtension(address)}]
+}
+
+// attempts remembers to which nexthop each process of the mail server is about to
+// deliver. Postfix asks for a login by the sender alone, but just before, for the TLS policy
+// of the nexthop; and an smtp client process delivers one message at a time.
+type attempts struct {
+	mu sync.Mutex
+	// of holds processes by the last bits of their number: one that another has driven
+	// out is shown no login, and tries again later.
+	of [1024]attempt
+}
+
+type attempt struct {
+	pid int32
+	key serverKey
+}
+
+func (a *attempts) begin(p lookup.Peer, key serverKey) {
+	if p.Err != nil || p.PID <= 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.of[int(p.PID)%len(a.of)] = attempt{p.PID, key}
+}
+
+func (a *attempts) nexthop(p lookup.Peer, transport string) (string, bool) {
+	if p.Err != nil || p.PID <= 0 {
+		return "", false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := a.of[int(p.PID)%len(a.of)]
+	return last.key.name, last.pid == p.PID && last.key.transport == transport
+}

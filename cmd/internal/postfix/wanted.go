@@ -1,0 +1,206 @@
+package postfix
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gatemilter/cmd/internal/daemon"
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+)
+
+// Wanted is what a Postfix needs.
+type Wanted struct {
+	Elements []Element
+	Services []Service
+}
+
+// An Element is one that a parameter of main.cf, a list, has to hold, and which is
+// added in front; or, if it is Absent, one of ours that must not be there any more.
+type Element struct {
+	Parameter, Value string
+	Absent           bool
+	// Former knows elements of ours that another configuration needed; it may be nil.
+	Former func(element string) bool
+}
+
+// A Service is a line of master.cf: name and type as "NAME/TYPE", and the whole line.
+type Service struct{ Name, Line string }
+
+const systemRoots = "/etc/ssl/certs/ca-certificates.crt"
+
+// headerChecks make the field that the milter adds, and deletes again, the way of the
+// message. Postfix looks only at fields that milters add, so no client can write one.
+const headerChecks = "regexp:{ {/^" + policy.RouteField + ":[[:space:]]*(" + policy.Transport + `-users?(-[0-9]+)?:\[[-0-9a-z.:]+\]:[0-9]+)$$/ FILTER $$1} }`
+
+// Wanted returns what this Postfix needs for a configuration.
+func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
+	queue, err := p.parameter(ctx, "queue_directory")
+	if err != nil {
+		return Wanted{}, err
+	}
+	milter, err := address("milter", c.Server.Milter, queue)
+	if err != nil {
+		return Wanted{}, err
+	}
+	o := &c.Settings.Outbound
+	tables, err := address("lookup", c.Server.Lookup, queue)
+	if err != nil && o.AsksLookup() {
+		return Wanted{}, err
+	}
+	users := false
+	o.UserGateways(func(string, *policy.UserGateway) { users = true })
+	w := Wanted{Elements: []Element{
+		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
+		{Parameter: "smtpd_milters", Value: milter},
+		{Parameter: "sender_dependent_default_transport_maps", Value: "socketmap:" + tables + ":" + daemon.TableRoute, Absent: len(o.Routes) == 0},
+		{Parameter: "transport_maps", Value: recipientMap(o, tables), Absent: len(o.Recipients) == 0, Former: isRecipientMap},
+	}}
+	s, err := p.smtpClient(ctx)
+	if err != nil {
+		return Wanted{}, err
+	}
+	if len(o.Routes) > 0 {
+		w.Services = append(w.Services, s.routes(tables))
+	}
+	if users {
+		for slot := range o.Slots {
+			w.Services = append(w.Services, s.users(tables, slot, false), s.users(tables, slot, true))
+		}
+	}
+	return w, nil
+}
+
+// The form of a recipientMap. A table by socket would be asked for every recipient, also
+// local ones, and hold all mail back while it can't answer: so a table of patterns,
+// which Postfix has by itself, lets only those through for whom there may be a rule.
+const recipientMapStart, recipientMapEnd = "pipemap:{regexp:{", ":" + daemon.TableRecipient + "}"
+
+func isRecipientMap(element string) bool {
+	return strings.HasPrefix(element, recipientMapStart) && strings.HasSuffix(element, recipientMapEnd)
+}
+
+func recipientMap(o *policy.Outbound, tables string) string {
+	var b strings.Builder
+	b.WriteString(recipientMapStart)
+	for _, rule := range slices.Sorted(maps.Keys(o.Recipients)) {
+		for _, pattern := range recipientPatterns(rule) {
+			b.WriteString(" {/^(" + pattern + ")$$/ $$1}")
+		}
+	}
+	b.WriteString(" },socketmap:" + tables + recipientMapEnd)
+	return b.String()
+}
+
+// recipientPatterns are POSIX expressions that match the recipients for whom a rule is,
+// also where their domains are written in other letters than ASCII's. They may match
+// others: the table decides.
+func recipientPatterns(rule string) []string {
+	local, domain, _ := strings.Cut(rule, "@")
+	user := ".+"
+	if local != "" {
+		user = pattern(local) + "([+].*)?"
+	}
+	patterns := []string{user + "@" + pattern(domain)}
+	if unicode := policy.UnicodeDomain(domain); unicode != domain {
+		patterns = append(patterns, user+"@"+pattern(unicode))
+	}
+	return patterns
+}
+
+// pattern matches a text, with anything in place of what has a meaning in expressions,
+// or could be written in several ways.
+func pattern(text string) string {
+	var b strings.Builder
+	wild := false
+	for _, c := range []byte(text) {
+		if plain := c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z'; plain {
+			b.WriteByte(c)
+			wild = false
+		} else if !wild {
+			b.WriteString(".+")
+			wild = true
+		}
+	}
+	return b.String()
+}
+
+// An smtpClient is what services of ours take over from the Postfix around them.
+type smtpClient struct {
+	// chroot is as for the smtp client of other mail, so that a service finds what a
+	// chroot has to have, such as resolv.conf.
+	chroot string
+	roots  string
+}
+
+func (p Postfix) smtpClient(ctx context.Context) (smtpClient, error) {
+	roots, err := p.parameter(ctx, "smtp_tls_CAfile")
+	if err != nil {
+		return smtpClient{}, err
+	}
+	chroot, err := run(ctx, append(p.postconf(), "-F", "-h", "smtp/unix/chroot"))
+	return smtpClient{cmp.Or(strings.TrimSpace(chroot), "-"), cmp.Or(roots, systemRoots)}, err
+}
+
+// routes is the service that delivers along routes.
+func (s smtpClient) routes(tables string) Service {
+	return s.service(policy.Transport, "socketmap:"+tables+":"+daemon.TableTLS, false, "smtp_tls_fingerprint_digest=sha256")
+}
+
+// users is the service that delivers to users' own servers. Connections are not kept for
+// other messages, and each message asks for its login itself.
+func (s smtpClient) users(tables string, slot int, implicit bool) Service {
+	transport := policy.UserTransport(implicit, slot)
+	return s.service(transport, "socketmap:"+tables+":"+daemon.UserTLSTable(transport), implicit,
+		"smtp_sasl_auth_enable=yes",
+		"smtp_sender_dependent_authentication=yes",
+		"smtp_sasl_password_maps=socketmap:"+tables+":"+daemon.UserLoginTable(transport),
+		"smtp_sasl_security_options=noanonymous",
+		"smtp_sasl_tls_security_options=noanonymous",
+		"smtp_connection_cache_on_demand=no",
+		"smtp_connection_cache_destinations=",
+		"smtp_generic_maps=")
+}
+
+// service is a line of master.cf. What main.cf has for other mail's relay must not
+// count here: whether TLS is from the start, and a fallback relay, which nobody has
+// chosen for this mail.
+func (s smtpClient) service(transport, tlsTable string, implicit bool, options ...string) Service {
+	wrapper := "no"
+	if implicit {
+		wrapper = "yes"
+	}
+	options = append([]string{
+		"syslog_name=postfix/" + transport,
+		"smtp_fallback_relay=",
+		"smtp_tls_wrappermode=" + wrapper,
+		"smtp_tls_security_level=encrypt",
+		"smtp_tls_policy_maps=" + tlsTable,
+		"smtp_tls_CAfile=" + s.roots,
+	}, options...)
+	line := transport + " unix - - " + s.chroot + " - - smtp"
+	for _, o := range options {
+		line += " -o " + o
+	}
+	return Service{transport + "/unix", line}
+}
+
+// address is the first listener that Postfix can reach, as Postfix writes it. A
+// socket in the queue directory is named relatively: so it is found chrooted or
+// not.
+func address(key string, listeners []config.Listener, queue string) (string, error) {
+	for _, l := range listeners {
+		if l.Network == "tcp" {
+			return l.String(), nil
+		}
+		if path, err := filepath.Rel(queue, l.Address); err == nil && filepath.IsLocal(path) {
+			return "unix:" + path, nil
+		}
+	}
+	return "", fmt.Errorf("no socket of [server] %s is in Postfix's queue directory %s, which is all that a chrooted Postfix can reach; write %s = unix:%s/gatemilter/%s.sock", key, queue, key, queue, key)
+}

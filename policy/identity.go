@@ -1,0 +1,276 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A SenderAction is what happens when a user writes as an address that is not his.
+type SenderAction uint8
+
+// The message is refused, or the user's own address is put in, or it goes as it is.
+const (
+	RejectSender SenderAction = iota
+	RewriteSender
+	AcceptSender
+)
+
+// The fields that say who wrote and who sent (RFC 5322, section 3.6.2), and the one by
+// which Postfix is told the way of one message: it is added and deleted again, so that
+// milter_header_checks sees it and nobody else.
+const (
+	fieldFrom   = "From"
+	fieldSender = "Sender"
+	RouteField  = ownPrefix + "Route"
+)
+
+// finishOutgoing decides on a message of a client that is exempt from the inbound rules.
+func (t *Transaction) finishOutgoing(v *Verdict) {
+	switch {
+	case t.login == "":
+	case len(t.policy.outbound.Users) > 0:
+		t.identify(v)
+	default:
+		claims := t.claims()
+		v.noteForged(len(claims))
+		t.remove(claims, v)
+	}
+}
+
+// identify decides on a message of an authenticated client: whether it may bear its
+// From and its envelope sender, and by whose servers it leaves.
+//
+// A login that the configuration doesn't know is left alone, except that it can't have
+// the address of one that it knows.
+func (t *Transaction) identify(v *Verdict) {
+	o := &t.policy.outbound
+	w := t.writing()
+	switch unknown := w.unknown(t.policy); {
+	case unknown == "":
+		w.leave(v)
+	case o.UnknownSender == RewriteSender && w.account() != "":
+		v.note(UnknownSender, unknown+"; it is rewritten (unknown_sender = rewrite)")
+		w.rewrite(v)
+	case o.UnknownSender == AcceptSender:
+		v.note(UnknownSender, unknown+"; it is let through (unknown_sender = accept)")
+		w.accept(v)
+	default:
+		v.refuse(refuse(Reply{553, "5.7.1", "this account may not send as that address, choose one of its own as From and envelope sender"},
+			Reason{UnknownSender, unknown}))
+	}
+	if !v.Action.Refuses() {
+		w.finish(v)
+	}
+}
+
+// A writing is what an authenticated client wrote about the sender of a message, and
+// what is to be changed of it.
+type writing struct {
+	*Transaction
+	user    *User // nil if the configuration doesn't know the login
+	authors []Author
+	err     error // why authors are not known
+	from    []int // the indexes of From fields
+	senders []int // and of Sender fields
+
+	// forged fields are those that only we may set; remove are others to be removed.
+	forged, remove []int
+	// newFrom and newSender are the fields to be written, or "".
+	newFrom, newSender string
+}
+
+func (t *Transaction) writing() *writing {
+	w := &writing{Transaction: t, user: t.policy.outbound.Users[CanonicalLogin(t.login)]}
+	var bodies []string
+	for i := range t.header {
+		switch f := &t.header[i]; {
+		case f.Is(fieldFrom):
+			w.from = append(w.from, i)
+			bodies = append(bodies, f.Value)
+		case f.Is(fieldSender):
+			w.senders = append(w.senders, i)
+		case f.hasOwnPrefix():
+			w.forged = append(w.forged, i)
+		}
+	}
+	w.forged = append(w.forged, t.claims()...)
+	if len(bodies) == 0 {
+		// The mail server will write the envelope sender into From.
+		bodies = []string{t.sender}
+	}
+	w.authors, w.err = Authors(bodies)
+	return w
+}
+
+// unknown says which address the user may not have, or "".
+func (w *writing) unknown(p *Policy) string {
+	if w.err != nil && w.user != nil {
+		return "the author can't be told: " + w.err.Error()
+	}
+	for _, a := range w.authors {
+		if !w.may(p, a.Address) {
+			return "From has " + strconv.Quote(a.Address) + w.whose()
+		}
+	}
+	if !isNullSender(w.sender) && !w.may(p, w.sender) {
+		return "the envelope sender is " + strconv.Quote(w.sender) + w.whose()
+	}
+	return ""
+}
+
+func (w *writing) whose() string {
+	if w.user == nil {
+		return ", which is the address of another user than " + strconv.Quote(w.login)
+	}
+	return ", which is none of the addresses of " + strconv.Quote(w.login)
+}
+
+// may says whether the user may have an address.
+func (w *writing) may(p *Policy, address string) bool {
+	if w.user == nil {
+		return !p.owned(address)
+	}
+	return w.user.identity(address) != nil
+}
+
+// owned says whether an address is one that the configuration gives to a user.
+func (p *Policy) owned(address string) bool {
+	canonical := CanonicalAddress(address)
+	_, exact := p.owners[canonical]
+	_, plain := p.owners[WithoutExtension(canonical)]
+	return exact || plain
+}
+
+// account returns the address of the user's account, or "" where nobody knows it.
+func (w *writing) account() string {
+	switch {
+	case w.user != nil:
+		return w.user.Account
+	case strings.Contains(w.login, "@"):
+		return CanonicalLogin(w.login)
+	}
+	return ""
+}
+
+// leave chooses the way of a message whose author is the user.
+func (w *writing) leave(v *Verdict) {
+	if w.user == nil {
+		return
+	}
+	o := &w.policy.outbound
+	author := w.user.identity(w.authors[0].Address)
+	switch {
+	case author.Gateway != nil && o.AllowUserGateways:
+		w.byGateway(v, author)
+		return
+	case author.Gateway != nil:
+		v.note(UserGatewayIgnored, author.Address+" has a server of the user's own, "+author.Gateway.Nexthop()+", but allow_user_gateways = no")
+	}
+	if !o.Domains[Domain(author.Address)] {
+		w.onBehalf(v)
+	}
+}
+
+// byGateway sends a message by the user's own server: nothing in it may name the account
+// here.
+func (w *writing) byGateway(v *Verdict, author *Identity) {
+	v.UserGateway = author.Gateway
+	v.note(ByUserGateway, "mail as "+author.Address+" leaves by the user's own server, "+author.Gateway.Nexthop())
+	if w.user.identity(w.sender) != author {
+		v.Sender = author.Address
+	}
+	w.keepSender(author.Address)
+}
+
+// onBehalf lets the domain's servers send in the name of an address that is not theirs.
+func (w *writing) onBehalf(v *Verdict) {
+	if len(w.authors) > 0 && w.policy.outbound.Domains[Domain(w.authors[0].Address)] {
+		return
+	}
+	account := w.user.Account
+	if !isNullSender(w.sender) && w.user.identity(w.sender) != w.user.find(account) {
+		v.Sender = account
+	}
+	v.note(OnBehalf, "the domain's servers send it, on behalf of which "+account+" stands as envelope sender")
+	if w.policy.outbound.SenderHeader && !w.keepSender(account) {
+		w.newSender = account
+	}
+}
+
+// keepSender removes all Sender fields but the first that names the address, and says
+// whether there is one.
+func (w *writing) keepSender(address string) (kept bool) {
+	for _, i := range w.senders {
+		named, err := Authors([]string{w.header[i].Value})
+		if !kept && err == nil && len(named) == 1 && CanonicalAddress(named[0].Address) == address {
+			kept = true
+			continue
+		}
+		w.remove = append(w.remove, i)
+	}
+	return kept
+}
+
+// accept sends what the user may not have as it is, as far as the domain's servers can.
+func (w *writing) accept(v *Verdict) {
+	switch {
+	case w.user == nil:
+	case w.knowsAuthors():
+		w.leave(v)
+	default:
+		w.onBehalf(v)
+	}
+}
+
+// knowsAuthors says whether all authors are the user.
+func (w *writing) knowsAuthors() bool {
+	return w.err == nil && !slices.ContainsFunc(w.authors, func(a Author) bool { return !w.may(w.policy, a.Address) })
+}
+
+// rewrite puts the account's address in place of what the user may not have.
+func (w *writing) rewrite(v *Verdict) {
+	account := w.account()
+	if !w.knowsAuthors() {
+		w.newFrom = account
+		if len(w.authors) == 1 && !strings.ContainsAny(w.authors[0].Name, "@<>") && w.authors[0].Name != "" {
+			w.newFrom = w.authors[0].Name + " <" + account + ">"
+		}
+		w.remove = append(w.remove, w.from[min(1, len(w.from)):]...)
+		w.authors, w.err = []Author{{Address: account}}, nil
+		w.keepSender(account)
+	}
+	if !isNullSender(w.sender) && !w.may(w.policy, w.sender) {
+		v.Sender = CanonicalAddress(w.authors[0].Address)
+	}
+	w.leave(v)
+}
+
+// finish turns what was decided into edits.
+func (w *writing) finish(v *Verdict) {
+	v.noteForged(len(w.forged))
+	remove := slices.Concat(w.forged, w.remove)
+	slices.Sort(remove)
+	if !w.Transaction.remove(slices.Compact(remove), v) {
+		return
+	}
+	switch {
+	case w.newFrom == "":
+	case len(w.from) == 0:
+		v.Edits = append(v.Edits, Edit{Op: AddField, Name: fieldFrom, Value: w.newFrom})
+	default:
+		v.Edits = append(v.Edits, Edit{Op: ChangeField, Name: fieldFrom, Value: w.newFrom, Index: 1})
+	}
+	if w.newSender != "" {
+		v.Edits = append(v.Edits, Edit{Op: AddField, Name: fieldSender, Value: w.newSender})
+	}
+	if v.Sender != "" {
+		v.Edits = append(v.Edits, Edit{Op: ChangeSender, Value: v.Sender})
+	}
+	if g := v.UserGateway; g != nil {
+		// No other field of that name is left.
+		v.Edits = append(v.Edits,
+			Edit{Op: AddField, Name: RouteField, Value: g.Transport() + ":" + g.Nexthop()},
+			Edit{Op: DeleteField, Name: RouteField, Index: 1})
+	}
+}
