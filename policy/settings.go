@@ -209,3 +209,21 @@ func isASCII(s string) bool {
 	}
 	return true
 }
+
+// IsDomain tells whether a canonical name can be a name of the DNS to which mail
+// goes: letters, digits, hyphens and underscores.
+func IsDomain(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, isForeign) {
+			return false
+		}
+	}
+	return true
+}
+
+func isForeign(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}

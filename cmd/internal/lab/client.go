@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -157,6 +158,11 @@ func (c *Client) StartTLS(config *tls.Config) (Reply, error) {
 	}
 	c.use(conn)
 	return r, nil
+}
+
+// Auth logs in with the mechanism PLAIN, whether or not the server offers it and the connection is encrypted.
+func (c *Client) Auth(user, password string) (Reply, error) {
+	return c.Cmd("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
 }
 
 // An Identity is who the client pretends to be. What is empty Postfix keeps as it was, except that a new Addr without

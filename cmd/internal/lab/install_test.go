@@ -14,6 +14,9 @@ func TestInstalled(t *testing.T) {
 	if text, err := os.ReadFile(policyFile); err == nil && string(text) == policyText {
 		t.Errorf("%s is left over", policyFile)
 	}
+	if missing, err := missingPackages([]string{"postfix", "libsasl2-modules"}); missing != nil || err != nil {
+		t.Errorf("missing %v, error %v", missing, err)
+	}
 	if _, err := uidOf("postfix"); err != nil {
 		t.Error(err)
 	}

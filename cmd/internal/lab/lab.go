@@ -19,7 +19,8 @@
 // # Mail hosts
 //
 // [StartSink] runs a mail host that mail leaves for: it remembers what it was sent and how, and is refused, slow or broken
-// when a test wants it to be.
+// when a test wants it to be. [SinkConfig] makes it a submission server, which takes mail from those who log in, and
+// remembers all passwords that it was shown.
 //
 // # TLS
 //

@@ -20,7 +20,7 @@ const (
 // A debianPackage is what has to be known of a package to install it without harm.
 type debianPackage struct {
 	name    string
-	program string   // by which one tells that it is installed
+	program string   // by which one tells that it is installed; a pattern as of filepath.Glob
 	with    []string // packages that are chosen along with it
 	answers string   // to its questions, for debconf-set-selections(1)
 	config  []string // what an installation would change if it is there already
@@ -31,11 +31,11 @@ type debianPackage struct {
 var debianPackages = map[string]debianPackage{
 	"postfix": {
 		program: program("postfix"),
-		with:    []string{"libsasl2-modules"}, // without it Postfix's smtp client knows no login mechanism
 		answers: "postfix postfix/main_mailer_type select No configuration\n",
 		config:  []string{systemConfig},
 		pidFile: filepath.Join(systemQueue, pidFile),
 	},
+	"libsasl2-modules": {program: "/usr/lib/*/sasl2/libplain.so.2"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
@@ -50,14 +50,16 @@ var debianPackages = map[string]debianPackage{
 	},
 }
 
-// NeedPostfix is NeedPackages for Postfix alone.
+// NeedPostfix is NeedPackages for Postfix and libsasl2-modules, without which its smtp client can log in nowhere ("No
+// worthy mechs found"). Debian's postfix does not depend on it: one may be there without the other.
 func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) error {
-	return NeedPackages(ctx, logf, "postfix")
+	return NeedPackages(ctx, logf, "postfix", "libsasl2-modules")
 }
 
-// NeedPackages returns nil if the named programs are installed: postfix, opendkim, opendkim-tools or opendmarc. Those
-// that are not it installs from Debian's packages, unconfigured and without starting them, and tells logf so. It
-// refuses to install where that would remove another package, touch an existing configuration, or start a service.
+// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools or
+// opendmarc. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
+// logf so. It refuses to install where that would remove another package, touch an existing configuration, or start a
+// service.
 func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {
 	if err := needRoot(); err != nil {
 		return err
@@ -89,7 +91,7 @@ func missingPackages(names []string) ([]debianPackage, error) {
 		if !known {
 			return nil, fmt.Errorf("package %q: want one of %q", name, slices.Sorted(maps.Keys(debianPackages)))
 		}
-		if _, err := os.Stat(p.program); err != nil {
+		if found, err := filepath.Glob(p.program); err != nil || found == nil {
 			p.name = name
 			missing = append(missing, p)
 		}

@@ -87,7 +87,7 @@ type Input struct {
 // Evaluate checks a message. The number of its DNS queries is bounded, whatever
 // the message holds. Trouble is a result, never an error.
 func Evaluate(ctx context.Context, dns Resolver, in Input) policy.DMARC {
-	authors, err := AuthorDomains(in.From)
+	authors, err := authorDomains(in.From)
 	if err != nil {
 		return policy.DMARC{Result: policy.AuthPermError, Reason: shorten(err.Error())}
 	}
@@ -102,6 +102,28 @@ func Evaluate(ctx context.Context, dns Resolver, in Input) policy.DMARC {
 	}
 	wg.Wait()
 	return slices.MaxFunc(results, func(a, b policy.DMARC) int { return cmp.Compare(severity(a), severity(b)) })
+}
+
+// maxAuthors bounds the author domains of a message (RFC 9989, section 11.5).
+const maxAuthors = 4
+
+// authorDomains returns the domains of the authors in From, each once, in order, in
+// their canonical form.
+func authorDomains(from []string) ([]string, error) {
+	authors, err := policy.Authors(from)
+	if err != nil {
+		return nil, err
+	}
+	var domains []string
+	for _, a := range authors {
+		if domain := policy.Domain(a.Address); !slices.Contains(domains, domain) {
+			domains = append(domains, domain)
+		}
+	}
+	if len(domains) > maxAuthors {
+		return nil, fmt.Errorf("malformed From field: more than %d author domains", maxAuthors)
+	}
+	return domains, nil
 }
 
 // oneOfSeveral is the result of an author domain that is not the only one.
@@ -198,7 +220,7 @@ func identifiers(in Input) []identifier {
 	var ids []identifier
 	add := func(method, domain string, result policy.AuthResult) {
 		domain = policy.CanonicalDomain(domain)
-		if (result == policy.AuthPass || result == policy.AuthTempError) && isDomain(domain) {
+		if (result == policy.AuthPass || result == policy.AuthTempError) && policy.IsDomain(domain) {
 			ids = append(ids, identifier{method, domain, result})
 		}
 	}

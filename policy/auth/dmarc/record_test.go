@@ -127,3 +127,14 @@ func FuzzRecord(f *testing.F) {
 		}
 	})
 }
+
+// RFC 9989, section 11.5: the number of author domains has a bound.
+func TestTooManyAuthors(t *testing.T) {
+	four := "a@a.example,b@b.example,c@c.example,d@d.example"
+	if domains, err := authorDomains([]string{four + ",e@D.example"}); err != nil || len(domains) != maxAuthors {
+		t.Errorf("four domains: %q, %v", domains, err)
+	}
+	if domains, err := authorDomains([]string{four + ",e@e.example"}); err == nil {
+		t.Errorf("five domains: %q", domains)
+	}
+}

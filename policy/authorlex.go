@@ -1,4 +1,4 @@
-package dmarc
+package policy
 
 import (
 	"errors"
@@ -11,38 +11,38 @@ import (
 type tokenKind byte
 
 const (
-	end     tokenKind = 0
-	atom    tokenKind = 'a'
-	quoted  tokenKind = '"'
-	literal tokenKind = '['
+	tokenEnd     tokenKind = 0
+	tokenAtom    tokenKind = 'a'
+	tokenQuoted  tokenKind = '"'
+	tokenLiteral tokenKind = '['
 )
 
-// A token of a structured field (RFC 5322, section 3.2).
-type token struct {
+// A fromToken is one of the tokens of a structured field (RFC 5322, section 3.2).
+type fromToken struct {
 	kind tokenKind
 	text string
 	// apart says that a blank or a comment stands before it.
 	apart bool
 }
 
-func (t token) String() string {
+func (t fromToken) String() string {
 	switch t.kind {
-	case end:
+	case tokenEnd:
 		return "the end"
-	case atom, quoted, literal:
+	case tokenAtom, tokenQuoted, tokenLiteral:
 		return "a word"
 	default:
 		return fmt.Sprintf("%q", t.text)
 	}
 }
 
-func isAt(t token) bool { return t.kind == '@' }
+func isAt(t fromToken) bool { return t.kind == '@' }
 
 // tokenise cuts a field into tokens, of which the last is end. Comments are
 // dropped. A control character is an error: programs end the field there, drop
 // it, or show it.
-func tokenise(field string) ([]token, error) {
-	var tokens []token
+func tokenise(field string) ([]fromToken, error) {
+	var tokens []fromToken
 	apart := false
 	for pos := 0; pos < len(field); {
 		start := pos
@@ -56,16 +56,16 @@ func tokenise(field string) ([]token, error) {
 		case c == '(':
 			pos, err = skipEnclosed(field, pos, '(', ')')
 		case c == '"':
-			kind = quoted
+			kind = tokenQuoted
 			pos, err = skipEnclosed(field, pos, 0, '"')
 		case c == '[':
-			kind = literal
+			kind = tokenLiteral
 			pos, err = skipEnclosed(field, pos, 0, ']')
 		case strings.IndexByte("@.,:;<>", c) >= 0:
 			kind = tokenKind(c)
 			pos++
 		case isAtomic(c):
-			kind = atom
+			kind = tokenAtom
 			for pos < len(field) && isAtomic(field[pos]) {
 				pos++
 			}
@@ -75,14 +75,14 @@ func tokenise(field string) ([]token, error) {
 		if err != nil {
 			return nil, err
 		}
-		if kind == end {
+		if kind == tokenEnd {
 			apart = true
 			continue
 		}
-		tokens = append(tokens, token{kind, field[start:pos], apart})
+		tokens = append(tokens, fromToken{kind, field[start:pos], apart})
 		apart = false
 	}
-	return append(tokens, token{kind: end}), nil
+	return append(tokens, fromToken{kind: tokenEnd}), nil
 }
 
 // skipFold skips a line break, after which a line must go on with a blank.

@@ -1,4 +1,4 @@
-package dmarc
+package policy
 
 import (
 	"errors"
@@ -6,29 +6,28 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"gatemilter/policy"
 )
 
-const (
-	// maxFromLen bounds the octets of a From field.
-	maxFromLen = 16 << 10
-	// maxAuthors bounds the author domains of a message (RFC 9989, section 11.5).
-	maxAuthors = 4
-	// maxDomainLen bounds the octets of a domain before it is converted to
-	// A-labels, which takes more than linear time: 253 characters in UTF-8.
-	maxDomainLen = 4 * 253
-)
+// maxFromLen bounds the octets of a From field.
+const maxFromLen = 16 << 10
 
-// AuthorDomains returns the domains of the addresses in From, of which there must
-// be one, each once, in order, in their canonical form. It takes the body of each
-// From field of the message, folded or not. There must be one field whose grammar
-// is that of RFC 5322, section 3.6.2, with UTF-8 (RFC 6532), groups (RFC 6854) and
-// empty list elements (section 4.4). What mail programs may read in two ways is an
-// error, and so are the disguises that honest mail doesn't need, obsolete routes
-// and addresses in a quoted local part: who evaluates another domain than the
-// reader sees lends a spoofer a good name.
-func AuthorDomains(from []string) ([]string, error) {
+// An Author is one of those in a From field.
+type Author struct {
+	// Name is the display name as it stands in the field, unfolded and without
+	// comments, or "".
+	Name string
+	// Address is as it stands in the field, without comments.
+	Address string
+}
+
+// Authors returns the authors in From, of whom there must be one, in order. It takes
+// the body of each From field of the message, folded or not. There must be one field
+// whose grammar is that of RFC 5322, section 3.6.2, with UTF-8 (RFC 6532), groups (RFC
+// 6854) and empty list elements (section 4.4). What mail programs may read in two ways
+// is an error, and so are the disguises that honest mail doesn't need, obsolete routes
+// and addresses in a quoted local part: who judges another address than the reader
+// sees lends a spoofer a good name.
+func Authors(from []string) ([]Author, error) {
 	switch {
 	case len(from) == 0:
 		return nil, errors.New("the From field is missing")
@@ -41,40 +40,40 @@ func AuthorDomains(from []string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("malformed From field: %w", err)
 	}
-	p := parser{tokens: tokens}
+	p := authorParser{tokens: tokens}
 	if err := p.list(); err != nil {
 		return nil, fmt.Errorf("malformed From field: %w", err)
 	}
-	if len(p.domains) == 0 {
+	if len(p.authors) == 0 {
 		return nil, errors.New("the From field names no address")
 	}
-	return p.domains, nil
+	return p.authors, nil
 }
 
-// A parser reads an address list. Each of its methods leaves the parser behind
-// what it read.
-type parser struct {
-	tokens  []token
-	domains []string
+// An authorParser reads an address list. Each of its methods leaves it behind what it
+// read.
+type authorParser struct {
+	tokens  []fromToken
+	authors []Author
 }
 
-func (p *parser) peek() token { return p.tokens[0] } // the last one is end
+func (p *authorParser) peek() fromToken { return p.tokens[0] } // the last one is end
 
-func (p *parser) next() token {
+func (p *authorParser) next() fromToken {
 	t := p.tokens[0]
-	if t.kind != end {
+	if t.kind != tokenEnd {
 		p.tokens = p.tokens[1:]
 	}
 	return t
 }
 
-func (p *parser) list() error {
+func (p *authorParser) list() error {
 	for {
 		if err := p.element(false); err != nil {
 			return err
 		}
 		switch t := p.next(); {
-		case t.kind == end:
+		case t.kind == tokenEnd:
 			return nil
 		case t.kind != ',':
 			return fmt.Errorf("%s after an address", t)
@@ -84,7 +83,7 @@ func (p *parser) list() error {
 
 // element reads a mailbox, or, outside a group, a group. It may be empty
 // (obsolete syntax).
-func (p *parser) element(inGroup bool) error {
+func (p *authorParser) element(inGroup bool) error {
 	words := p.words()
 	t := p.peek()
 	if len(words) == 0 && t.kind != '<' {
@@ -103,9 +102,9 @@ func (p *parser) element(inGroup bool) error {
 }
 
 // words takes all up to a character that structures the list.
-func (p *parser) words() []token {
-	n := slices.IndexFunc(p.tokens, func(t token) bool {
-		return t.kind == end || strings.ContainsRune(",:;<>", rune(t.kind))
+func (p *authorParser) words() []fromToken {
+	n := slices.IndexFunc(p.tokens, func(t fromToken) bool {
+		return t.kind == tokenEnd || strings.ContainsRune(",:;<>", rune(t.kind))
 	})
 	words := p.tokens[:n]
 	p.tokens = p.tokens[n:]
@@ -113,7 +112,7 @@ func (p *parser) words() []token {
 }
 
 // group reads the members of a group, after its name and colon.
-func (p *parser) group(name []token) error {
+func (p *authorParser) group(name []fromToken) error {
 	if slices.ContainsFunc(name, isAt) {
 		return errors.New("the name of a group looks like an address")
 	}
@@ -133,11 +132,12 @@ func (p *parser) group(name []token) error {
 
 // angle reads "address >". A display name that looks like an address is
 // tolerated only if it has the same domain: some readers show it as the address.
-func (p *parser) angle(name []token) error {
+func (p *authorParser) angle(name []fromToken) error {
 	if isAt(p.peek()) {
 		return errors.New("a route before an address") // "@a,@b:" (RFC 5322, section 4.4)
 	}
-	domain, err := domainOf(p.words())
+	address := p.words()
+	domain, err := domainOf(address)
 	if err != nil {
 		return err
 	}
@@ -150,33 +150,43 @@ func (p *parser) angle(name []token) error {
 			return fmt.Errorf("the display name looks like an address, but not of %q", domain)
 		}
 	}
-	return p.add(domain)
+	p.add(name, address)
+	return nil
 }
 
-func (p *parser) address(words []token) error {
-	domain, err := domainOf(words)
+func (p *authorParser) address(words []fromToken) error {
+	_, err := domainOf(words)
 	if err != nil {
 		return err
 	}
-	return p.add(domain)
-}
-
-func (p *parser) add(domain string) error {
-	if slices.Contains(p.domains, domain) {
-		return nil
-	}
-	if len(p.domains) == maxAuthors {
-		return fmt.Errorf("more than %d author domains", maxAuthors)
-	}
-	p.domains = append(p.domains, domain)
+	p.add(nil, words)
 	return nil
 }
+
+func (p *authorParser) add(name, address []fromToken) {
+	p.authors = append(p.authors, Author{join(name, " "), join(address, "")})
+}
+
+// join puts words together, with blank for all that stood between two of them.
+func join(words []fromToken, blank string) string {
+	var joined strings.Builder
+	for i, t := range words {
+		if i > 0 && t.apart {
+			joined.WriteString(blank)
+		}
+		joined.WriteString(t.text)
+	}
+	return unfolded.Replace(joined.String())
+}
+
+// unfolded drops the line breaks of folding (RFC 5322, section 2.2.3).
+var unfolded = strings.NewReplacer("\r", "", "\n", "")
 
 // domainOf reads "local-part@domain". The local part is atoms, quoted strings
 // and dots in any order that leaves no two words side by side; the domain is one
 // atom: blanks or comments inside it are obsolete, and read differently by
 // different programs.
-func domainOf(words []token) (string, error) {
+func domainOf(words []fromToken) (string, error) {
 	at := slices.IndexFunc(words, isAt)
 	switch {
 	case at < 0:
@@ -187,16 +197,16 @@ func domainOf(words []token) (string, error) {
 	wasWord := false
 	for _, t := range words[:at] {
 		isWord := t.kind != '.'
-		if t.kind == literal || isWord && wasWord {
+		if t.kind == tokenLiteral || isWord && wasWord {
 			return "", errors.New("a local part of several words")
 		}
-		if t.kind == quoted && strings.ContainsAny(t.text, "@<>") {
+		if t.kind == tokenQuoted && strings.ContainsAny(t.text, "@<>") {
 			return "", errors.New("a local part that looks like an address")
 		}
 		wasWord = isWord
 	}
 	switch domain := words[at+1:]; {
-	case len(domain) > 0 && domain[0].kind == literal:
+	case len(domain) > 0 && domain[0].kind == tokenLiteral:
 		return "", errors.New("an address literal instead of a domain")
 	default:
 		return joinDomain(domain)
@@ -204,41 +214,23 @@ func domainOf(words []token) (string, error) {
 }
 
 // joinDomain puts the atoms and dots of a domain together.
-func joinDomain(words []token) (string, error) {
+func joinDomain(words []fromToken) (string, error) {
 	var joined strings.Builder
 	for _, t := range words {
 		switch {
-		case t.kind != atom && t.kind != '.':
+		case t.kind != tokenAtom && t.kind != '.':
 			return "", fmt.Errorf("%s in a domain", t)
 		case t.apart:
 			return "", errors.New("a blank or a comment before or in a domain")
 		}
 		joined.WriteString(t.text)
 	}
-	if joined.Len() > maxDomainLen {
+	if joined.Len() > maxDomain {
 		return "", fmt.Errorf("a domain of %d octets", joined.Len())
 	}
-	domain := policy.CanonicalDomain(joined.String())
-	if !utf8.ValidString(joined.String()) || !isDomain(domain) {
-		return "", fmt.Errorf("%+q as a domain", shorten(joined.String()))
+	domain := CanonicalDomain(joined.String())
+	if !utf8.ValidString(joined.String()) || !IsDomain(domain) {
+		return "", fmt.Errorf("%+.100q as a domain", joined.String())
 	}
 	return domain, nil
-}
-
-// isDomain tells whether a canonical name can be a name of the DNS to which mail
-// goes: letters, digits, hyphens and underscores.
-func isDomain(name string) bool {
-	if name == "" || len(name) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, isForeign) {
-			return false
-		}
-	}
-	return true
-}
-
-func isForeign(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
