@@ -45,7 +45,7 @@ type conversation struct {
 	envelope Envelope
 	tail     []byte
 	// out are the packets to be sent.
-	out []byte
+	out accept.Outbox
 }
 
 // A message is what has to be known of the one that is under way.

@@ -13,13 +13,6 @@ import (
 	"gatemilter/milter/accept"
 )
 
-// Packets wait for the next read, or until there are outboxSize octets of them.
-// A connection at rest keeps keptOutbox at most.
-const (
-	outboxSize = 64 << 10
-	keptOutbox = 1 << 10
-)
-
 // A guard is the connection that the library's server sees. Its Read returns
 // the packets that the library is to handle, and io.EOF when the connection is
 // to end, for whatever reason: any other error the library would write to the
@@ -197,7 +190,7 @@ func (g *guard) lost(err error) error {
 // the library would log that; the next Read says so.
 func (g *guard) Write(p []byte) (int, error) {
 	g.talk.out = append(g.talk.out, p...)
-	if len(g.talk.out) > outboxSize {
+	if g.talk.out.Full() {
 		g.flush()
 	}
 	return len(p), nil
@@ -205,24 +198,13 @@ func (g *guard) Write(p []byte) (int, error) {
 
 // flush sends the packets that wait.
 func (g *guard) flush() {
-	out := g.talk.out
-	if len(out) == 0 {
-		return
-	}
-	g.talk.out = out[:0]
-	if cap(out) > keptOutbox {
-		g.talk.out = nil
-	}
-	err := g.SetWriteDeadline(time.Now().Add(g.server.timeouts.Write))
-	if err == nil {
-		_, err = g.Conn.Write(out)
-	}
+	err := g.talk.out.Send(g.Conn, g.server.timeouts.Write)
 	switch {
 	case err == nil || g.end != nil:
 	case g.Draining():
 		g.end = io.EOF
 	default:
-		g.end = fmt.Errorf("reply could not be sent: %w", err)
+		g.end = err
 	}
 }
 

@@ -56,19 +56,7 @@ func newAuthSite(t *testing.T, zone, sections string, change func(*lab.Config)) 
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := lab.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("maillog:\n%s", p.Log())
-		}
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &authSite{&site{Postfix: p, t: t}, startDNS(t, zone)}
+	s := &authSite{&site{Postfix: startPostfix(t, cfg), t: t}, startDNS(t, zone)}
 	s.daemon = startProcess(t, s.writeServer(sections))
 	return s
 }

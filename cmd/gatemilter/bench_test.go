@@ -99,18 +99,7 @@ func benchPostfix(b *testing.B, variants []*variant) *benchSite {
 	for _, v := range variants {
 		cfg.Services[service(v)] = "-o smtpd_milters=" + v.milters
 	}
-	p, err := lab.Start(b.Context(), cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := &benchSite{p, b}
-	b.Cleanup(func() {
-		if b.Failed() {
-			b.Logf("maillog:\n%s", p.Log())
-		}
-		s.check(p.Stop())
-	})
-	return s
+	return &benchSite{startPostfix(b, cfg), b}
 }
 
 // service is the name of a variant's SMTP server.

@@ -92,10 +92,6 @@ type site struct {
 // gatemilter with these further settings.
 func newSite(t *testing.T, settings string, change func(*lab.Config)) *site {
 	t.Helper()
-	ctx := t.Context()
-	if err := lab.NeedPostfix(ctx, t.Logf); err != nil {
-		t.Fatal(err)
-	}
 	ca := must(lab.NewCA("Test CA"))
 	cfg := lab.Config{
 		Mailboxes: []string{"user@example.com", "other@example.com", "user@free.example", "user@marked.example", "user@reject.example",
@@ -107,19 +103,7 @@ func newSite(t *testing.T, settings string, change func(*lab.Config)) *site {
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := lab.Start(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("maillog:\n%s", p.Log())
-		}
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	s := &site{Postfix: p, t: t, ca: ca}
+	s := &site{Postfix: startPostfix(t, cfg), t: t, ca: ca}
 	s.startDaemon(settings)
 	return s
 }

@@ -29,27 +29,12 @@ type relay struct {
 // mta-setup.
 func newRelay(t *testing.T, settings string, change func(*lab.Config)) *relay {
 	t.Helper()
-	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
-		t.Fatal(err)
-	}
 	r := &relay{site: &site{t: t}, direct: newSink(t, nil)}
 	cfg := lab.Config{Mailboxes: []string{"user@home.example"}, Relay: at(r.direct)}
 	if change != nil {
 		change(&cfg)
 	}
-	p, err := lab.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Postfix = p
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("maillog:\n%s", p.Log())
-		}
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	r.Postfix = startPostfix(t, cfg)
 	r.before = r.files()
 	r.start(settings)
 	r.setUp("--apply")
@@ -204,16 +189,6 @@ func (r *relay) deferred(to string) (reason string) {
 func trusting(t *testing.T, ca *lab.CA) string {
 	t.Helper()
 	return "smtp_tls_CAfile = " + writeCA(t, ca) + "\n"
-}
-
-// writeCA returns the path of a file with the authority's certificate.
-func writeCA(t *testing.T, ca *lab.CA) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(path, ca.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // inClear is a route without demands.

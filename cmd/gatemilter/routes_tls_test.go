@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"gatemilter/cmd/internal/lab"
-	"gatemilter/policy/auth/dnstest"
 )
 
 // tlsOutcomes are what becomes of mail to a host, by its certificate and the route's demands:
@@ -215,7 +214,7 @@ func TestRouteMX(t *testing.T) {
 	ca := must(lab.NewCA("Relay CA"))
 	named := func(names ...string) *lab.Cert { return must(ca.Issue(lab.Subject{Hosts: names})) }
 	host, domain := newSink(t, named("mx2.good.test")), newSink(t, named("domain.test"))
-	dns := startNameServer(t, fmt.Sprintf(`
+	dns := startDNS(t, fmt.Sprintf(`
 good.test MX 10 mx1.good.test.
 good.test MX 20 mx2.good.test.
 mx1.good.test A 127.0.0.99
@@ -229,7 +228,7 @@ domain.test A 127.0.0.99
 		"[sender @host.test]\nroute = host\n[sender @domain.test]\nroute = domain\n", host.Addr().Port(), domain.Addr().Port()),
 		func(c *lab.Config) {
 			c.Chroot = true
-			c.Files = map[string]string{"etc/resolv.conf": "nameserver " + dns.Addr().String() + "\n"}
+			c.Files = map[string]string{"etc/resolv.conf": "nameserver " + netip.MustParseAddrPort(dns.Addr()).Addr().String() + "\n"}
 			c.Main += trusting(t, ca)
 		})
 	sent, waits := r.far(), r.far()
@@ -242,19 +241,4 @@ domain.test A 127.0.0.99
 	if reason := r.deferred(waits); !strings.Contains(reason, "not verified") {
 		t.Errorf("deferred: %s", reason)
 	}
-}
-
-// startNameServer starts one on port 53, as resolv.conf knows no other.
-func startNameServer(t *testing.T, zone string) netip.AddrPort {
-	t.Helper()
-	var err error
-	for n := range 100 {
-		var server *dnstest.Server
-		if server, err = dnstest.StartOn(fmt.Sprintf("127.77.53.%d:53", 1+n), zone); err == nil {
-			t.Cleanup(func() { server.Close() })
-			return netip.MustParseAddrPort(server.Addr())
-		}
-	}
-	t.Fatal(err)
-	return netip.AddrPort{}
 }

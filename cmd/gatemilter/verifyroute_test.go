@@ -13,28 +13,16 @@ import (
 
 // R8: each host of a route is tried, and judged by what the route demands.
 func TestR8VerifyRoute(t *testing.T) {
-	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
-		t.Fatal(err)
-	}
 	ca := must(lab.NewCA("Route CA"))
-	dir := t.TempDir()
-	caFile := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(caFile, ca.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	caFile := writeCA(t, ca)
 	host := func(c *lab.Cert) string {
 		t.Helper()
-		p, err := lab.Start(t.Context(), lab.Config{Cert: c})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { p.Stop() })
-		return p.Addr()
+		return startPostfix(t, lab.Config{Cert: c}).Addr()
 	}
 	good := host(must(ca.Issue(lab.Subject{Hosts: []string{"127.0.0.1"}})))
 	wrongName := host(must(ca.Issue(lab.Subject{Hosts: []string{"mx.example.com"}})))
 	selfSigned := host(must(lab.SelfSigned(lab.Subject{Hosts: []string{"127.0.0.1"}})))
-	config := filepath.Join(dir, "gatemilter.conf")
+	config := filepath.Join(t.TempDir(), "gatemilter.conf")
 	text := fmt.Sprintf("[route mixed]\nprimary = %s 100\nsecondary = %s 100\nca_file = %s\n[route lax]\nhost = %s\nca_file = %s\nverify_hostname = no\n[outbound]\ngateway = mixed\n[sender @example.com]\nroute = lax\n",
 		good, selfSigned, caFile, wrongName, caFile)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

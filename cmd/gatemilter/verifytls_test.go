@@ -175,11 +175,8 @@ func TestVerifyTLSOutput(t *testing.T) {
 
 // R8: the command against a real Postfix, as a user calls it.
 func TestVerifyTLSPostfix(t *testing.T) {
-	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
-		t.Fatal(err)
-	}
 	ca := must(lab.NewCA("Test CA"))
-	p, err := lab.Start(t.Context(), lab.Config{
+	p := startPostfix(t, lab.Config{
 		Cert: must(ca.Issue(lab.Subject{Hosts: []string{"mx.lab.test", "127.0.0.1"}})),
 		Services: map[string]string{
 			"submissions": "-o smtpd_tls_wrappermode=yes",
@@ -187,15 +184,7 @@ func TestVerifyTLSPostfix(t *testing.T) {
 			"old":         "-o smtpd_tls_mandatory_protocols=TLSv1.2 -o smtpd_tls_protocols=TLSv1.2",
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	caFile := writePEM(t, ca)
+	caFile := writeCA(t, ca)
 	_, port, _ := net.SplitHostPort(p.Addr())
 	for _, c := range []struct {
 		args   string
@@ -296,7 +285,7 @@ func newFinger(t *testing.T, ca *lab.CA) finger {
 			t.Fatal(err)
 		}
 	}
-	return finger{config, writePEM(t, ca)}
+	return finger{config, writeCA(t, ca)}
 }
 
 // verified tells whether a server passes at a security level of Postfix.
@@ -310,15 +299,6 @@ func (f finger) verified(t *testing.T, port uint16, level string, match ...strin
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
 	return strings.Contains(string(out), "Verified TLS connection established")
-}
-
-func writePEM(t *testing.T, ca *lab.CA) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(name, ca.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return name
 }
 
 // serveTLS is an SMTP server that does STARTTLS and nothing else.
@@ -379,7 +359,7 @@ func TestVerifyTLSRoots(t *testing.T) {
 	ca := must(lab.NewCA("Test CA"))
 	want := x509.NewCertPool()
 	want.AppendCertsFromPEM(ca.PEM())
-	if pool, err := rootsIn(writePEM(t, ca)); err != nil || !pool.Equal(want) {
+	if pool, err := rootsIn(writeCA(t, ca)); err != nil || !pool.Equal(want) {
 		t.Errorf("%v, %v", pool, err)
 	}
 }

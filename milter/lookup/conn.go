@@ -11,13 +11,6 @@ import (
 	"gatemilter/milter/accept"
 )
 
-// Replies wait for the next read, or until there are outboxSize octets of them.
-// A connection at rest keeps keptOutbox at most.
-const (
-	outboxSize = 64 << 10
-	keptOutbox = 4 << 10
-)
-
 // A conn is the connection of one MTA process. All that it does, a goroutine of
 // its own does.
 type conn struct {
@@ -25,7 +18,8 @@ type conn struct {
 	server *Server
 	peer   Peer
 	in     *bufio.Reader
-	out    []byte
+	// out are the replies to be sent.
+	out accept.Outbox
 	// waiting is since when the rest of a request has been waited for.
 	waiting time.Time
 }
@@ -66,7 +60,7 @@ func (c *conn) step() error {
 		c.Report(r.err)
 	}
 	c.out = appendReply(c.out, r.Answer)
-	if _, err := c.in.Discard(size); err != nil || len(c.out) < outboxSize {
+	if _, err := c.in.Discard(size); err != nil || !c.out.Full() {
 		return err
 	}
 	return c.flush()
@@ -118,21 +112,4 @@ func (c *conn) late() error {
 }
 
 // flush sends the replies that wait.
-func (c *conn) flush() error {
-	out := c.out
-	if len(out) == 0 {
-		return nil
-	}
-	c.out = out[:0]
-	if cap(out) > keptOutbox {
-		c.out = nil
-	}
-	err := c.SetWriteDeadline(time.Now().Add(c.server.timeouts.Write))
-	if err == nil {
-		_, err = c.Conn.Write(out)
-	}
-	if err != nil {
-		return fmt.Errorf("reply could not be sent: %w", err)
-	}
-	return nil
-}
+func (c *conn) flush() error { return c.out.Send(c.Conn, c.server.timeouts.Write) }

@@ -151,8 +151,8 @@ func TestRestingConnectionIsSmall(t *testing.T) {
 	s.init()
 	c := newConn(s.conns.NewConn(&scripted{in: bytes.NewReader(request("xs 50000")), size: 1 << 20}), s)
 	c.run()
-	if cap(c.out) > keptOutbox {
-		t.Errorf("%d octets are kept, want %d at most", cap(c.out), keptOutbox)
+	if cap(c.out) > requestSize {
+		t.Errorf("%d octets are kept, want %d at most", cap(c.out), requestSize)
 	}
 }
 

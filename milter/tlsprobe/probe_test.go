@@ -9,45 +9,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"gatemilter/policy"
 )
 
 // TestMain fails if any probe left a goroutine behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if stacks := leftBehind(); stacks != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s", stacks)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leftBehind gives the goroutines of this package, after it has given them time to
-// end.
-func leftBehind() string {
-	var left string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		left = ""
-		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-			if strings.Contains(stack, "milter/tlsprobe.") && !strings.Contains(stack, "TestMain") {
-				left += stack + "\n\n"
-			}
-		}
-		if left == "" {
-			break
-		}
-	}
-	return left
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const relay = "relay.lab.test"
 

@@ -36,12 +36,13 @@ plain.example         A 192.0.2.80
 
 func client(t *testing.T, zone string) *dns.Client {
 	t.Helper()
-	server, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	c, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: time.Second})
+	return patientClient(t, zone, time.Second)
+}
+
+// patientClient waits that long for an answer.
+func patientClient(t *testing.T, zone string, timeout time.Duration) *dns.Client {
+	t.Helper()
+	c, err := dns.New(dns.Config{Servers: []string{dnstest.StartFor(t, zone).Addr()}, Timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,16 +165,7 @@ func TestA5NoAnswer(t *testing.T) {
 // author's record.
 func TestA3SlowSender(t *testing.T) {
 	header, _ := letter(t, "a@author.example", false)
-	server, err := dnstest.Start(zone() + "slow.example TIMEOUT\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	patient, err := dns.New(dns.Config{Servers: []string{server.Addr()}, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := New(everything, patient)
+	c := New(everything, patientClient(t, zone()+"slow.example TIMEOUT\n", time.Minute))
 	c.spfTime = 50 * time.Millisecond
 	m := c.Begin(t.Context(), policy.AuthRequest{Source: from("198.51.100.8"), Sender: "x@slow.example", Header: header})
 	if a := m.Finish(t.Context()); short(a) != "temperror none fail reject" {

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -21,7 +23,22 @@ type eventLog struct{ zap *zap.Logger }
 func newEventLog(c config.Log, w io.Writer) *eventLog {
 	// The configuration has checked the level.
 	level, _ := zapcore.ParseLevel(c.Level)
-	return &eventLog{zap.New(zapcore.NewCore(encoder(c.Format), newLogQueue(w), level))}
+	e := encoder(c.Format)
+	queue := newLogQueue(w, func(dropped uint64) []byte { return lossLine(e, dropped) })
+	return &eventLog{zap.New(zapcore.NewCore(e, queue, level))}
+}
+
+// lossLine is the line about lines that are missing. Like all others it is for
+// programs too, and it is an error, which every level shows. It doesn't go through the
+// queue, which may be full again.
+func lossLine(e zapcore.Encoder, dropped uint64) []byte {
+	entry := zapcore.Entry{Level: zap.ErrorLevel, Time: time.Now(), Message: "log lines were dropped, because nobody took them"}
+	line, err := e.EncodeEntry(entry, []zap.Field{zap.Uint64("dropped", dropped)})
+	if err != nil {
+		return nil // no encoder of ours fails on a number
+	}
+	defer line.Free()
+	return bytes.Clone(line.Bytes())
 }
 
 // encoder of one line for each event; no event is ever left out by sampling.

@@ -25,10 +25,12 @@ type logQueue struct {
 	lines   chan []byte
 	syncs   chan chan struct{}
 	dropped atomic.Uint64
+	// loss makes the line that says how many were dropped.
+	loss func(dropped uint64) []byte
 }
 
-func newLogQueue(w io.Writer) *logQueue {
-	q := &logQueue{lines: make(chan []byte, queuedLines), syncs: make(chan chan struct{})}
+func newLogQueue(w io.Writer, loss func(uint64) []byte) *logQueue {
+	q := &logQueue{lines: make(chan []byte, queuedLines), syncs: make(chan chan struct{}), loss: loss}
 	go q.run(w)
 	return q
 }
@@ -79,7 +81,7 @@ func (q *logQueue) run(w io.Writer) {
 // that fails.
 func (q *logQueue) write(w io.Writer, line []byte) {
 	if n := q.dropped.Swap(0); n > 0 {
-		fmt.Fprintf(w, "%d log lines were dropped, because nobody took them\n", n)
+		w.Write(q.loss(n))
 	}
 	w.Write(line)
 }

@@ -2,11 +2,15 @@ package daemon
 
 import (
 	"fmt"
+	"io"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gatemilter/policy/config"
 )
 
 // A sluggish writer takes nothing until it is let go.
@@ -25,7 +29,7 @@ func (s *sluggish) Write(p []byte) (int, error) {
 // A log that nobody reads holds nothing up; what is lost is counted.
 func TestLogQueueNeverWaits(t *testing.T) {
 	w := &sluggish{begun: make(chan struct{}), free: make(chan struct{})}
-	q := newLogQueue(w)
+	q := newLogQueue(w, func(n uint64) []byte { return fmt.Appendln(nil, n, "dropped") })
 	fmt.Fprintln(q, "first")
 	<-w.begun
 	for n := range queuedLines + 7 {
@@ -36,10 +40,34 @@ func TestLogQueueNeverWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(w.String(), "\n")
-	if lines[0] != "first" || lines[1] != "7 log lines were dropped, because nobody took them" || lines[2] != "0" || len(lines) != queuedLines+3 {
+	if lines[0] != "first" || lines[1] != "7 dropped" || lines[2] != "0" || len(lines) != queuedLines+3 {
 		t.Errorf("%d lines: %q…", len(lines), lines[:4])
 	}
 }
+
+// The line about what is lost has the form of all others, and comes at every level.
+func TestLossHasTheFormOfTheLog(t *testing.T) {
+	for format, want := range map[string]string{
+		"json":    `{"level":"error","time":"T","message":"log lines were dropped, because nobody took them","dropped":7}`,
+		"console": `T error log lines were dropped, because nobody took them {"dropped": 7}`,
+	} {
+		w := &sluggish{begun: make(chan struct{}), free: make(chan struct{})}
+		log := newEventLog(config.Log{Format: format, Level: "error"}, w)
+		log.trouble("unix socket", io.EOF)
+		<-w.begun
+		for range queuedLines + 7 {
+			log.trouble("unix socket", io.EOF)
+		}
+		close(w.free)
+		log.Sync()
+		lines := strings.Split(w.String(), "\n")
+		if got := timestamp.ReplaceAllString(lines[1], "T"); got != want {
+			t.Errorf("%s: %s, want %s", format, got, want)
+		}
+	}
+}
+
+var timestamp = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:]+(Z|[+-][\d:]+)`)
 
 // The end does not wait for a reader that stands still, be it before the last lines or
 // among them.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"gatemilter/policy"
 )
@@ -81,9 +82,7 @@ func TestNoGoroutines(t *testing.T) {
 	c := Begin(t.Context(), m.fields, ownKeys().LookupTXT, Limits{})
 	eventually(t, "keys", func() bool { return c.WantsBody() && c.judged })
 	c.Write(make([]byte, maxPending))
-	if stacks := leftBehind(); stacks != "" {
-		t.Errorf("at work:\n%s", stacks)
-	}
+	goleak.VerifyNone(t)
 	if got := words(c.Finish(t.Context())); got != "fail fail fail fail fail" {
 		t.Error(got)
 	}

@@ -18,8 +18,8 @@ type Limits struct {
 	// Cached answers at once, as LookupTXT would, what is known without asking. It
 	// saves a goroutine; nil knows nothing.
 	Cached func(name string) (records []string, known bool, err error)
-	// Signatures is how many are verified, counted from the top of the header; 0
-	// is 5.
+	// Signatures is how many are verified: first those near the domain of an author,
+	// then the others, both counted from the top of the header; 0 is 5.
 	Signatures int
 	// Lookups is the time from Begin in which the keys have to come; 0 is 10 s.
 	Lookups time.Duration
@@ -74,14 +74,10 @@ func Begin(ctx context.Context, fields []policy.Field, lookupTXT LookupTXT, limi
 // find reads the signatures and what they sign.
 func (c *Check) find(fields []policy.Field, limits Limits) {
 	now := time.Now()
-	for i := range fields {
-		switch {
-		case !fields[i].Is(signatureName):
-		case len(c.signatures) == limits.Signatures:
-			c.surplus++
-		default:
-			c.signatures = append(c.signatures, readSignature(i, fields[i].Value, now))
-		}
+	var places []int
+	places, c.surplus = choose(fields, limits.Signatures)
+	for _, place := range places {
+		c.signatures = append(c.signatures, readSignature(place, fields[place].Value, now))
 	}
 	tell(c.signatures)
 	unsettled := c.unsettled()

@@ -14,48 +14,19 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	signer "github.com/emersion/go-msgauth/dkim"
+	"go.uber.org/goleak"
 
 	"gatemilter/policy"
 )
 
 // TestMain fails if any test left a goroutine of ours or the verifier's behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if stacks := leftBehind(); stacks != "" {
-		fmt.Fprintf(os.Stderr, "goroutines left behind:\n%s", stacks)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leftBehind gives the goroutines that work for a Check, after it has given them
-// time to end.
-func leftBehind() string {
-	var left string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		left = ""
-		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
-			if strings.Contains(stack, "dkim.(*run)") || strings.Contains(stack, "dkim.(*lookup)") ||
-				strings.Contains(stack, "go-msgauth") {
-				left += stack + "\n\n"
-			}
-		}
-		if left == "" {
-			break
-		}
-	}
-	return left
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A zone is DNS for a test. Records of one name are separated by "|"; the words
 // in faults are answers that are errors.

@@ -31,9 +31,9 @@
 // The verifier is never shown what it can't bear or can't judge. The guard
 // reads the DKIM-Signature fields and the key records itself, settles all that
 // can be settled by reading them, and bounds what is left: the number of
-// signatures, the size and the lines of what they sign, the names in h=, the
-// key, and runs of blanks and line ends in the body, which cost the verifier
-// time or memory out of proportion. Each signature has a run of the verifier to
+// signatures (those near the author's domain go before the others), the size and the
+// lines of what they sign, the names in h=, the key, and runs of blanks and line ends
+// in the body, which cost the verifier time or memory out of proportion. Each signature has a run of the verifier to
 // itself, with a header of just the fields that it signs and with its key record
 // written anew. What a bound forbids is "policy", a signature that can't be
 // read is "neutral", one that can be read and can't be right is "permerror",

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"gatemilter/policy"
 )
@@ -295,8 +296,8 @@ func TestAbort(t *testing.T) {
 		if results := c.Finish(t.Context()); results != nil {
 			t.Errorf("%s: %+v", name, results)
 		}
-		if stacks := leftBehind(); stacks != "" {
-			t.Errorf("%s: left behind:\n%s", name, stacks)
+		if err := goleak.Find(); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -311,9 +312,7 @@ func TestManyAborts(t *testing.T) {
 		c.Write(make([]byte, 3*blockSize))
 		c.Abort()
 	}
-	if stacks := leftBehind(); stacks != "" {
-		t.Errorf("left behind:\n%s", stacks)
-	}
+	goleak.VerifyNone(t)
 }
 
 // TestVerifierFaults: where the verifier fails, or finds what the guard should

@@ -3,10 +3,12 @@ package dns
 import (
 	"fmt"
 	"testing"
+
+	"gatemilter/policy/auth/dnstest"
 )
 
 func BenchmarkCached(b *testing.B) {
-	server := startServer(b, zone)
+	server := dnstest.StartFor(b, zone)
 	client := newClient(b, Config{Servers: []string{server.Addr()}})
 	for _, bc := range []struct{ typ, name string }{
 		{"TXT", "example.com"}, {"TXT", "EXAMPLE.com."}, {"MX", "example.com"}, {"IP", "host.example.com"},
@@ -22,7 +24,7 @@ func BenchmarkCached(b *testing.B) {
 }
 
 func BenchmarkCachedParallel(b *testing.B) {
-	client := newClient(b, Config{Servers: []string{startServer(b, zone).Addr()}})
+	client := newClient(b, Config{Servers: []string{dnstest.StartFor(b, zone).Addr()}})
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			lookupOnce(b, client, "TXT", "example.com")
@@ -31,7 +33,7 @@ func BenchmarkCachedParallel(b *testing.B) {
 }
 
 func BenchmarkUncached(b *testing.B) {
-	server := startServer(b, zone)
+	server := dnstest.StartFor(b, zone)
 	client := newClient(b, Config{Servers: []string{server.Addr()}})
 	i := 0
 	b.ReportAllocs()
@@ -43,7 +45,7 @@ func BenchmarkUncached(b *testing.B) {
 
 // BenchmarkTCP has an answer that UDP cannot hold.
 func BenchmarkTCP(b *testing.B) {
-	server := startServer(b, zone)
+	server := dnstest.StartFor(b, zone)
 	for b.Loop() {
 		client := newClient(b, Config{Servers: []string{server.Addr()}})
 		lookupOnce(b, client, "TXT", "long.example.com")

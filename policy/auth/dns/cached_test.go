@@ -3,11 +3,13 @@ package dns
 import (
 	"slices"
 	"testing"
+
+	"gatemilter/policy/auth/dnstest"
 )
 
 // What is known is told without asking, and nothing else is.
 func TestCachedTXT(t *testing.T) {
-	server := startServer(t, "here.example TXT \"text\"\n. SOA ns.example. admin.example. 1 3600 600 86400 60\n")
+	server := dnstest.StartFor(t, "here.example TXT \"text\"\n. SOA ns.example. admin.example. 1 3600 600 86400 60\n")
 	client := newClient(t, Config{Servers: []string{server.Addr()}})
 	for _, name := range []string{"here.example", "missing.example"} {
 		if records, known, err := client.CachedTXT(name); records != nil || known || err != nil {

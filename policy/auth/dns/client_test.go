@@ -57,7 +57,7 @@ localhost          A     192.0.2.9
 
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	client := newClient(t, Config{Servers: []string{startServer(t, zone).Addr()}})
+	client := newClient(t, Config{Servers: []string{dnstest.StartFor(t, zone).Addr()}})
 	label := strings.Repeat("x", 63)
 	for _, tc := range []struct{ typ, name, want string }{
 		{"TXT", "example.com", "back\\slash \"quote\" \x00\xc8 | v=spf1 mx -all"},
@@ -116,7 +116,7 @@ func TestLookup(t *testing.T) {
 // What an error shows is printable and short, whatever was asked.
 func TestErrorText(t *testing.T) {
 	t.Parallel()
-	client := newClient(t, Config{Servers: []string{startServer(t, zone).Addr()}})
+	client := newClient(t, Config{Servers: []string{dnstest.StartFor(t, zone).Addr()}})
 	for _, name := range []string{"\r\nü\x00\"\\;.example", strings.Repeat("\x01\n.", 1000), "\x1b[2J", strings.Repeat("\xff", 63) + ".test"} {
 		_, err := client.LookupTXT(t.Context(), name)
 		text := err.Error()
@@ -129,7 +129,7 @@ func TestErrorText(t *testing.T) {
 // Callers get what they may change.
 func TestResultsAreCopies(t *testing.T) {
 	t.Parallel()
-	client := newClient(t, Config{Servers: []string{startServer(t, zone).Addr()}})
+	client := newClient(t, Config{Servers: []string{dnstest.StartFor(t, zone).Addr()}})
 	for range 2 {
 		mxs, err := client.LookupMX(t.Context(), "null.example.com")
 		if err != nil || mxs[0].Host != "." {
@@ -158,7 +158,7 @@ func TestHugeAnswers(t *testing.T) {
 	zone.WriteString("fits.example TXT " + half + "\nfits.example TXT " + strings.Replace(half, "x", "y", 1) + "\n")
 	zone.WriteString("wide.example TXT " + half + "\nwide.example TXT " + half + "z\n")
 	zone.WriteString("alias" + fmt.Sprint(maxRecords) + ".example TXT end\n")
-	client := newClient(t, Config{Servers: []string{startServer(t, zone.String()).Addr()}})
+	client := newClient(t, Config{Servers: []string{dnstest.StartFor(t, zone.String()).Addr()}})
 
 	many, err := client.LookupTXT(t.Context(), "many.example")
 	if err != nil || len(many) != maxRecords {
@@ -208,7 +208,7 @@ func TestServers(t *testing.T) {
 			var config Config
 			var servers []*dnstest.Server
 			for _, zone := range tc.zones {
-				server := startServer(t, zone)
+				server := dnstest.StartFor(t, zone)
 				if zone == down {
 					server.Close()
 				}
@@ -229,7 +229,7 @@ func TestServers(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, Config{
-		Servers: []string{startServer(t, "name.example TIMEOUT").Addr()},
+		Servers: []string{dnstest.StartFor(t, "name.example TIMEOUT").Addr()},
 		Timeout: 20 * time.Millisecond,
 	})
 	if got := query(t.Context(), client, "TXT", "name.example"); got != "temporary: time" {
@@ -239,7 +239,7 @@ func TestSilentServer(t *testing.T) {
 
 func TestAllDown(t *testing.T) {
 	t.Parallel()
-	down := startServer(t, "")
+	down := dnstest.StartFor(t, "")
 	down.Close()
 	client := newClient(t, Config{Servers: []string{down.Addr(), down.Addr()}})
 	got := query(t.Context(), client, "IP", "name.example")
@@ -251,7 +251,7 @@ func TestAllDown(t *testing.T) {
 // A caller has no longer than its context.
 func TestContext(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, "dead.example TIMEOUT\nname.example TXT here")
+	server := dnstest.StartFor(t, "dead.example TIMEOUT\nname.example TXT here")
 	client := newClient(t, Config{Servers: []string{server.Addr()}})
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

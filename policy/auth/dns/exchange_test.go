@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
+
+	"gatemilter/policy/auth/dnstest"
 )
 
 // Who forges an answer must guess id and port (RFC 5452): neither is used again soon,
@@ -59,7 +61,7 @@ func TestIDsAndPorts(t *testing.T) {
 
 // A query that is called off ends, by UDP as by TCP, though no answer comes.
 func TestCalledOff(t *testing.T) {
-	server := startServer(t, "name.example TIMEOUT")
+	server := dnstest.StartFor(t, "name.example TIMEOUT")
 	for _, network := range []string{"udp", "tcp"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

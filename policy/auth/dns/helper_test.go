@@ -11,22 +11,10 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
-
-	"gatemilter/policy/auth/dnstest"
 )
 
 // patience is a timeout that ends no test that passes.
 const patience = 30 * time.Second
-
-func startServer(t testing.TB, zone string) *dnstest.Server {
-	t.Helper()
-	server, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	return server
-}
 
 func newClient(t testing.TB, config Config) *Client {
 	t.Helper()

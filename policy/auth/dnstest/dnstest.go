@@ -40,6 +40,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"testing"
 
 	miekg "github.com/miekg/dns"
 )
@@ -60,6 +61,17 @@ type Server struct {
 
 // Start starts a server for a zone on a free port of 127.0.0.1.
 func Start(zoneText string) (*Server, error) { return StartOn("127.0.0.1:0", zoneText) }
+
+// StartFor starts one that ends with a test.
+func StartFor(t testing.TB, zoneText string) *Server {
+	t.Helper()
+	s, err := Start(zoneText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
 
 // StartOn starts a server for a zone on a host and port, where port 0 is a free one:
 // programs that can't be told a port ask the one at 53.

@@ -40,16 +40,6 @@ forged.example.com        WRONGID
 noise.example.com         GARBAGE
 `
 
-func start(t *testing.T, zone string) *dnstest.Server {
-	t.Helper()
-	s, err := dnstest.Start(zone)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
 // ask shows an answer as text: its response code, then the records.
 func ask(t *testing.T, s *dnstest.Server, network, name string, typ uint16) string {
 	t.Helper()
@@ -71,7 +61,7 @@ func ask(t *testing.T, s *dnstest.Server, network, name string, typ uint16) stri
 
 func TestAnswers(t *testing.T) {
 	const soa = ". 300 IN SOA ns.example. admin.example. 1 3600 600 86400 60"
-	s := start(t, zone)
+	s := dnstest.StartFor(t, zone)
 	for _, tc := range []struct {
 		network, name string
 		typ           uint16
@@ -112,7 +102,7 @@ func TestSize(t *testing.T) {
 	for range 10 {
 		zone.WriteString("example.com TXT " + strings.Repeat("x", 200) + "\n")
 	}
-	s := start(t, zone.String())
+	s := dnstest.StartFor(t, zone.String())
 	if got := ask(t, s, "udp", "example.com.", miekg.TypeTXT); got != "NOERROR | TC" {
 		t.Errorf("by UDP: %s", got)
 	}
@@ -147,7 +137,7 @@ func exchange(t *testing.T, s *dnstest.Server, name string, wait time.Duration) 
 }
 
 func TestFaults(t *testing.T) {
-	s := start(t, zone)
+	s := dnstest.StartFor(t, zone)
 	if got, err := exchange(t, s, "dead.example.com.", 50*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("TIMEOUT: %x, %v", got, err)
 	}
@@ -164,7 +154,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestQueries(t *testing.T) {
-	s := start(t, zone)
+	s := dnstest.StartFor(t, zone)
 	ask(t, s, "udp", "Example.com.", miekg.TypeMX)
 	ask(t, s, "tcp", "example.com.", miekg.TypeMX)
 	ask(t, s, "udp", "example.com.", miekg.TypeTXT)
@@ -176,7 +166,7 @@ func TestQueries(t *testing.T) {
 
 // A server can be had at a known place, and only once.
 func TestStartOn(t *testing.T) {
-	first := start(t, zone)
+	first := dnstest.StartFor(t, zone)
 	if second, err := dnstest.StartOn(first.Addr(), zone); err == nil {
 		second.Close()
 		t.Error("an address was given twice")
@@ -202,7 +192,7 @@ func TestBadZone(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	s := start(t, zone)
+	s := dnstest.StartFor(t, zone)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}

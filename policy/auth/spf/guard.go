@@ -25,7 +25,9 @@ const (
 // and takes any other error at a record for permerror.
 type guard struct {
 	resolver Resolver
-	left     int
+	// ipv4 says that the source has an IPv4 address.
+	ipv4 bool
+	left int
 	// spent is why we stopped asking: time or queries ran out.
 	spent error
 	// hosts are the addresses of the source's reverse names, once ptr asked.
@@ -50,6 +52,9 @@ func (g *guard) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	}
 	if err := checkRecord(records[0]); err != nil {
 		return nil, &recordError{name, err}
+	}
+	if g.ipv4 {
+		records[0] = withoutIP6(records[0])
 	}
 	return records, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,7 @@ const (
 
 var (
 	directive = regexp.MustCompile(`^(?i:[-+?~]?(?:` + mechanism + `))$`)
+	ip6       = regexp.MustCompile(`^(?i:[-+?~]?ip6:)`)
 	known     = regexp.MustCompile(`^(?i:(redirect|exp)=)`)
 	modifier  = regexp.MustCompile(`^(?i:(?:redirect|exp)=` + domainSpec + `)$`)
 	unknown   = regexp.MustCompile(`^(?i:` + unknownModifier + `)$`)
@@ -98,4 +100,12 @@ func isDirective(term string) bool {
 		return err == nil && addr.Is6()
 	}
 	return true
+}
+
+// withoutIP6 takes the mechanisms ip6 out of a record: for a source with an IPv4
+// address they don't match (section 5.6), but the library takes the network
+// ::ffff:192.0.2.0/120 for 192.0.2.0/24.
+func withoutIP6(record string) string {
+	terms := strings.Split(record, " ")
+	return strings.Join(slices.DeleteFunc(terms, ip6.MatchString), " ")
 }

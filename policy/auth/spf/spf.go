@@ -25,14 +25,15 @@
 //
 // blitiri.com.ar/go/spf evaluates records, behind a guard that is its only way to
 // DNS. The guard refuses records with a syntax error anywhere (section 4.6; the
-// library would find only those before the match), asks only for names that DNS
-// can hold, bounds the number of queries and their time (section 4.6.4), and
-// turns every DNS trouble into temperror, so that it never decides about mail.
-// There is one exception: the names of the source's address, for which ptr asks,
-// have limits of their own, and trouble with them is no match (section 5.5), for
-// their zones are the source's and not the sender's domain's. Other mechanisms lead
-// into a zone of the source's choice only where a domain in the record ends in a
-// macro such as %{h}: there section 5 leaves nothing but temperror.
+// library would find only those before the match), leaves ip6 out where the source
+// has an IPv4 address (section 5.6; the library takes ::ffff:0:0/96 for all of IPv4),
+// asks only for names that DNS can hold, bounds the number of queries and their time
+// (section 4.6.4), and turns every DNS trouble into temperror, so that it never
+// decides about mail. There is one exception: the names of the source's address, for
+// which ptr asks, have limits of their own, and trouble with them is no match
+// (section 5.5), for their zones are the source's and not the sender's domain's. Other
+// mechanisms lead into a zone of the source's choice only where a domain in the record
+// ends in a macro such as %{h}: there section 5 leaves nothing but temperror.
 //
 // Explanations (exp=, section 6.2) are checked for syntax and not fetched: their
 // text is the stranger's. The macro %{p}, which section 7.3 says not to use,
@@ -107,7 +108,7 @@ func evaluate(ctx context.Context, resolver Resolver, who policy.SPF) (result po
 	}()
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
-	guard := &guard{resolver: resolver, left: maxQueries}
+	guard := &guard{resolver: resolver, ipv4: who.IP.Is4(), left: maxQueries}
 	answer, err := spf.CheckHostWithSender(who.IP.AsSlice(), macroHELO(who.HELO), macroSender(who),
 		spf.WithContext(ctx), spf.WithResolver(guard))
 	// The library takes some failed lookups for no match (section 5.5), which

@@ -173,3 +173,28 @@ func TestA1_ErrorInIncludedRecord(t *testing.T) {
 		t.Errorf("%s (%s), want permerror (%s)", got.Result, got.Reason, want)
 	}
 }
+
+// Section 5.6: ip6 is for IPv6 sources, also where its network stands for IPv4
+// addresses. What it can't match is no error.
+func TestA1_IP6IsNotForIPv4Sources(t *testing.T) {
+	for terms, want := range map[string]policy.AuthResult{
+		"ip6:::ffff:0:0/96 -all":                     "fail",
+		"ip6:::ffff:192.0.2.1 -all":                  "fail",
+		"+IP6:::FFFF:C000:200/120 -all":              "fail",
+		"ip6:::/0 -all":                              "fail",
+		"-ip6:::ffff:0:0/96 ~ip6:::/0 ip4:0.0.0.0/0": "pass",
+		"include:mapped.example -all":                "fail",
+		"redirect=mapped.example":                    "neutral",
+		"exp=ip6.example ip4:192.0.2.1 -all":         "pass",
+		"ip6:::ffff:0:0/129 ip4:192.0.2.1":           "permerror",
+	} {
+		z := txt("example.com", "v=spf1 "+terms, "mapped.example", "v=spf1 ip6:::ffff:0:0/96")
+		if got := Check(t.Context(), z, Input{IP: source, Sender: "ann@example.com"}); got.Result != want {
+			t.Errorf("%s: %s (%s), want %s", terms, got.Result, got.Reason, want)
+		}
+	}
+	z := txt("example.com", "v=spf1 ip6:2001:db8::/32 -all")
+	if got := Check(t.Context(), z, Input{IP: netip.MustParseAddr("2001:db8::1"), Sender: "ann@example.com"}); got.Result != "pass" {
+		t.Errorf("an IPv6 source: %s (%s)", got.Result, got.Reason)
+	}
+}
