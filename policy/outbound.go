@@ -85,7 +85,7 @@ const (
 var RouteMeanings = []Reason{
 	{ByUserGateway, ByUserGateway.Meaning()},
 	{RecipientAddress, "there is a recipient rule for the address"},
-	{RecipientExtension, "there is a recipient rule for the address without its extension, user+extension"},
+	{RecipientExtension, "there is a recipient rule for the address without its extension (Postfix's recipient_delimiter)"},
 	{RecipientDomain, "there is a recipient rule for the address's domain"},
 	{SenderAddress, "there is a sender rule for the address"},
 	{SenderExtension, "there is a sender rule for the address without its extension, user+extension"},

@@ -29,12 +29,15 @@ func (l *loader) config() (*Config, error) {
 	var gateways []*gateway
 	var auth, inbound fields
 	var out outbound
+	var server fields
+	asksLogins := false
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		f := fields{&l.report, spec, sec}
 		switch sec.kind {
 		case serverSection:
 			c.Server = f.server()
+			server = f
 			c.Settings.Mode = f.mode()
 		case logSection:
 			c.Log = f.log()
@@ -68,6 +71,10 @@ func (l *loader) config() (*Config, error) {
 	c.Settings.Outbound = out.settings()
 	compareRoutes(out.routes, c.Server)
 	compareUserGateways(out.userGateways, c.Server)
+	c.Settings.Outbound.UserGateways(func(string, *policy.UserGateway) { asksLogins = true })
+	if asksLogins {
+		server.needsUnix("lookup", c.Server.Lookup)
+	}
 	if l.opensFiles {
 		checkCAFiles(out.routes)
 		readPasswords(out.userGateways)

@@ -36,6 +36,9 @@ func parseRule(kind, s string) (string, error) {
 	if err := checkLocal(local, "correct it, or write a rule for the domain"); err != nil {
 		return "", fmt.Errorf("%s is no %s: %w", quote(s), kind, err)
 	}
+	if at := strings.IndexAny(local, "={}$"); at >= 0 && kind == rcptSection {
+		return "", fmt.Errorf("%s has %s in it, which Postfix's tables can't hold: write a rule for the domain", quote(s), quote(local[at:at+1]))
+	}
 	return policy.CanonicalAddress(local + "@" + domain), nil
 }
 

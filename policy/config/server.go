@@ -71,6 +71,13 @@ func (f fields) server() Server {
 	return s
 }
 
+// needsUnix refuses listeners of which none can tell who asks for logins.
+func (f fields) needsUnix(key string, listeners []Listener) {
+	if !slices.ContainsFunc(listeners, func(l Listener) bool { return l.Network == "unix" }) {
+		f.problem(key, "there is no unix socket, and only there the logins of users' own servers are told: add unix:PATH in the mail server's queue directory")
+	}
+}
+
 func (f fields) mode() policy.Mode {
 	return map[string]policy.Mode{"enforce": policy.Enforce, "observe": policy.Observe}[f.choice("mode")]
 }

@@ -44,6 +44,7 @@ func TestAddress(t *testing.T) {
 	}{
 		{[]config.Listener{unix("/var/spool/postfix/gatemilter/milter.sock")}, "unix:gatemilter/milter.sock"},
 		{[]config.Listener{unix("/run/g.sock"), tcp}, "inet:127.0.0.1:9624"},
+		{[]config.Listener{tcp, unix("/var/spool/postfix/gatemilter/milter.sock")}, "unix:gatemilter/milter.sock"},
 		{[]config.Listener{unix("/var/spool/postfix-other/g.sock")}, ""},
 		{[]config.Listener{unix("/run/g.sock")}, ""},
 	} {
@@ -137,7 +138,7 @@ func TestFormerConfiguration(t *testing.T) {
 	}
 	dir := t.TempDir()
 	files := map[string]string{
-		"main.cf": "queue_directory = /var/spool/postfix\ntransport_maps = hash:/etc/postfix/transport, pipemap:{regexp:{ {/x/ y} },socketmap:unix:theirs:other}\n" +
+		"main.cf": "queue_directory = /var/spool/postfix\ntransport_maps = hash:/etc/postfix/transport, pipemap:{inline:{ {x = y} },socketmap:unix:theirs:other}\n" +
 			"milter_header_checks = pcre:/etc/postfix/checks\n",
 		"master.cf": "smtp unix - - y - - smtp\ngatemilter-users-theirs inet n - y - - smtpd\n",
 	}
@@ -198,26 +199,25 @@ func TestFormerConfiguration(t *testing.T) {
 	}
 }
 
-// Which recipients the table is asked for, as Postfix's own client sees it.
+// For which keys of Postfix's the table is asked, and with which rule, as Postfix's own
+// client sees it.
 func TestRecipientMap(t *testing.T) {
 	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
 		t.Fatal(err)
 	}
 	r := new(policy.Route)
-	o := &policy.Outbound{Recipients: map[string]*policy.Route{"@plant.example.com": r, "boss+x@home.example": r, "o'x{1}@home.example": r, "joe@home.example": r, "@xn--bcher-kva.example": r}}
+	o := &policy.Outbound{Recipients: map[string]*policy.Route{"@plant.example.com": r, "boss+x@home.example": r, "o'x*!/?^|~`@home.example": r, "joe@home.example": r, "@xn--bcher-kva.example": r}}
 	// Whatever gets through is answered with itself.
 	table := strings.Replace(recipientMap(o, "unix:g.sock"), "socketmap:unix:g.sock:recipient", "regexp:{ {/(.*)/ $1} }", 1)
-	table = strings.ReplaceAll(table, "$$", "$") // as main.cf writes it
 	dir := emptyConfig(t)
-	for recipient, asked := range map[string]bool{
-		"x@plant.example.com": true, "X+y@Plant.Example.COM": true, "x@sub.plant.example.com": false, "x@notplant.example.com": false, "x@plant.example.com.evil": false,
-		"boss+x@home.example": true, "boss@home.example": false, "o'x{1}@home.example": true,
-		"joe@home.example": true, "joe+ext@home.example": true, "joey@home.example": false, "JOE@home.example": true, "*": false, "": false,
-		"x@xn--bcher-kva.example": true, "x@bücher.example": true,
+	for key, want := range map[string]string{
+		"plant.example.com": "@plant.example.com", "Plant.Example.COM": "@plant.example.com", "sub.plant.example.com": "", ".plant.example.com": "", "x@plant.example.com": "",
+		"boss+x@home.example": "boss+x@home.example", "boss@home.example": "", "o'x*!/?^|~`@home.example": "o'x*!/?^|~`@home.example", "JOE@home.example": "joe@home.example", "*": "",
+		"xn--bcher-kva.example": "@xn--bcher-kva.example", "bücher.example": "@xn--bcher-kva.example", "BÜCHER.example": "@xn--bcher-kva.example", "bucher.example": "",
 	} {
-		out, err := exec.CommandContext(t.Context(), "/usr/sbin/postmap", "-c", dir, "-q", recipient, table).Output()
-		if got := strings.TrimSpace(string(out)); (got == recipient) != asked && recipient != "" || err != nil && asked {
-			t.Errorf("%q: answered %q (%v), want it to be asked for: %v", recipient, got, err, asked)
+		out, err := exec.CommandContext(t.Context(), "/usr/sbin/postmap", "-c", dir, "-q", key, table).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: answered %q (%v), want %q", key, got, err, want)
 		}
 	}
 }

@@ -76,10 +76,10 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	return w, nil
 }
 
-// The form of a recipientMap. A table by socket would be asked for every recipient, also
-// local ones, and hold all mail back while it can't answer: so a table of patterns,
-// which Postfix has by itself, lets only those through for whom there may be a rule.
-const recipientMapStart, recipientMapEnd = "pipemap:{regexp:{", ":" + daemon.TableRecipient + "}"
+// The form of a recipientMap. A table by socket alone would be asked for every recipient,
+// also local ones, and hold all mail back while it can't answer. So one that Postfix has by
+// itself comes first, which leads from those for whom there is a rule to its key.
+const recipientMapStart, recipientMapEnd = "pipemap:{inline:{", ":" + daemon.TableRecipient + "}"
 
 func isRecipientMap(element string) bool {
 	return strings.HasPrefix(element, recipientMapStart) && strings.HasSuffix(element, recipientMapEnd)
@@ -89,44 +89,19 @@ func recipientMap(o *policy.Outbound, tables string) string {
 	var b strings.Builder
 	b.WriteString(recipientMapStart)
 	for _, rule := range slices.Sorted(maps.Keys(o.Recipients)) {
-		for _, pattern := range recipientPatterns(rule) {
-			b.WriteString(" {/^(" + pattern + ")$$/ $$1}")
+		local, domain, _ := strings.Cut(rule, "@")
+		names := []string{domain}
+		if unicode := policy.UnicodeDomain(domain); unicode != domain {
+			names = append(names, unicode)
+		}
+		for _, name := range names {
+			if local != "" {
+				name = local + "@" + name
+			}
+			b.WriteString(" {" + name + " = " + rule + "}")
 		}
 	}
 	b.WriteString(" },socketmap:" + tables + recipientMapEnd)
-	return b.String()
-}
-
-// recipientPatterns are POSIX expressions that match the recipients for whom a rule is,
-// also where their domains are written in other letters than ASCII's. They may match
-// others: the table decides.
-func recipientPatterns(rule string) []string {
-	local, domain, _ := strings.Cut(rule, "@")
-	user := ".+"
-	if local != "" {
-		user = pattern(local) + "([+].*)?"
-	}
-	patterns := []string{user + "@" + pattern(domain)}
-	if unicode := policy.UnicodeDomain(domain); unicode != domain {
-		patterns = append(patterns, user+"@"+pattern(unicode))
-	}
-	return patterns
-}
-
-// pattern matches a text, with anything in place of what has a meaning in expressions,
-// or could be written in several ways.
-func pattern(text string) string {
-	var b strings.Builder
-	wild := false
-	for _, c := range []byte(text) {
-		if plain := c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z'; plain {
-			b.WriteByte(c)
-			wild = false
-		} else if !wild {
-			b.WriteString(".+")
-			wild = true
-		}
-	}
 	return b.String()
 }
 
@@ -190,17 +165,20 @@ func (s smtpClient) service(transport, tlsTable string, implicit bool, options .
 	return Service{transport + "/unix", line}
 }
 
-// address is the first listener that Postfix can reach, as Postfix writes it. A
-// socket in the queue directory is named relatively: so it is found chrooted or
-// not.
+// address is the first listener that Postfix can reach, as Postfix writes it: a socket in
+// the queue directory, which is named relatively, so that it is found chrooted or not; or
+// else one by TCP, where nobody can tell who asks.
 func address(key string, listeners []config.Listener, queue string) (string, error) {
 	for _, l := range listeners {
-		if l.Network == "tcp" {
-			return l.String(), nil
+		if l.Network != "unix" {
+			continue
 		}
 		if path, err := filepath.Rel(queue, l.Address); err == nil && filepath.IsLocal(path) {
 			return "unix:" + path, nil
 		}
+	}
+	if i := slices.IndexFunc(listeners, func(l config.Listener) bool { return l.Network == "tcp" }); i >= 0 {
+		return listeners[i].String(), nil
 	}
 	return "", fmt.Errorf("no socket of [server] %s is in Postfix's queue directory %s, which is all that a chrooted Postfix can reach; write %s = unix:%s/gatemilter/%s.sock", key, queue, key, queue, key)
 }
