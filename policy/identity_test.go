@@ -161,6 +161,34 @@ func TestO8UnknownSender(t *testing.T) {
 	})
 }
 
+// The way of one message, by all the rules together.
+func TestWayOf(t *testing.T) {
+	plant, gateway, route := &Route{Name: "plant"}, &Route{Name: "gateway"}, &Route{Name: "route"}
+	s := outgoing(func(o *Outbound) {
+		o.Gateway = gateway
+		o.Recipients = map[string]*Route{"@plant.example.com": plant}
+		o.Senders = map[string]*Route{"alice@example.com": route}
+	})
+	p := New(s)
+	for _, c := range []struct {
+		login, sender, recipient string
+		want                     Way // but for its verdict
+	}{
+		{"", "x@example.com", "", Way{Sender: "x@example.com", Route: gateway, Why: Reason{Code: OutboundGateway}}},
+		{"", "alice@partner.example", "", Way{Sender: "alice@partner.example", Route: gateway, Why: Reason{Code: OutboundGateway}}},
+		{"", "alice@example.com", "y@plant.example.com", Way{Sender: "alice@example.com", Route: plant, Why: Reason{Code: RecipientDomain}}},
+		{"ALICE@example.com", "alice@partner.example", "y@plant.example.com", Way{Sender: "alice@partner.example", Gateway: alicesGateway, Why: Reason{Code: ByUserGateway}}},
+		{"alice@example.com", "alice@elsewhere.example", "", Way{Sender: "alice@example.com", Route: route, Why: Reason{Code: SenderAddress}}},
+		{"alice@example.com", "ceo@example.com", "", Way{Sender: "ceo@example.com", Why: Reason{Code: UnknownSender}}},
+		{"alice@example.com", "", "", Way{Sender: "", Route: gateway, Why: Reason{Code: OutboundGateway}}},
+	} {
+		got := p.WayOf(c.login, c.sender, c.recipient)
+		if got.Sender != c.want.Sender || got.Gateway != c.want.Gateway || got.Route != c.want.Route || got.Why.Code != c.want.Why.Code {
+			t.Errorf("%q as %q to %q: %+v, want %+v", c.sender, c.login, c.recipient, got, c.want)
+		}
+	}
+}
+
 // O2: full address, then without extension, then domain; a recipient rule goes before all
 // sender rules.
 func TestO2Recipients(t *testing.T) {

@@ -14,37 +14,52 @@ import (
 
 var routeCommand = command{
 	name:    "route",
-	args:    "[--config FILE] [--json] SENDER",
+	args:    "[--user LOGIN] [--rcpt ADDRESS] [--config FILE] [--json] SENDER",
 	summary: "show which way outgoing mail of a sender takes, and why",
 	help: `
-Shows the route that the configuration chooses for outgoing mail with the envelope
-sender SENDER, an address, or '' for the null sender of a bounce: its hosts with their
-shares of the mail, what is demanded of TLS, and, as an example, what Postfix is told:
-each message tries the hosts in an order of its own, drawn by their shares. It needs no
-mail server, no running daemon and no root.
+Shows the way that the configuration chooses for outgoing mail whose author and envelope
+sender is SENDER, an address, or '' for the null sender of a bounce: the user's own
+server, or the route with its hosts, their shares of the mail and what is demanded of
+TLS; and, as an example, what Postfix is told: each message tries the hosts of a route
+in an order of its own, drawn by their shares. With --user it is mail of that user, who
+is logged in, with --rcpt to that recipient. It needs no mail server, no running daemon
+and no root.
+
+Exit status: 0, or 1 where the user may not write as SENDER.
 
 The rules, in the order in which they are tried
 ` + routeRules() + `
-Example
-  gatemilter route alice@sales.example.com`,
+Examples
+  gatemilter route alice@sales.example.com
+  gatemilter route --user alice@example.com --rcpt bob@remote.example alice@partner.example`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
+		user := flags.String("user", "", "`LOGIN` with which the author has authenticated")
+		rcpt := flags.String("rcpt", "", "recipient `ADDRESS`")
 		return func(_ context.Context, args []string, io stdio) error {
 			sender, err := senderArgument(args)
 			if err != nil {
 				return err
 			}
+			recipient := bare(*rcpt)
+			if recipient != "" && policy.Domain(recipient) == "" {
+				return usagef("--rcpt: %q is no address: write user@example.com", *rcpt)
+			}
 			cfg, err := load(*path, io)
 			if err != nil {
 				return err
 			}
-			way := outgoing{sender: sender, mode: cfg.Policy.Mode()}
-			way.route, way.why = cfg.Policy.RouteFor(sender)
+			o := outgoing{cfg.Policy.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
 			if *json {
-				return way.writeJSON(io.out)
+				err = o.writeJSON(io.out)
+			} else {
+				err = o.writeText(io.out)
 			}
-			return way.writeText(io.out)
+			if err == nil && o.refused() {
+				err = errFinding
+			}
+			return err
 		}
 	},
 }
@@ -76,41 +91,76 @@ func senderArgument(args []string) (string, error) {
 
 // outgoing is the way of a sender's mail.
 type outgoing struct {
-	sender string
-	mode   policy.Mode
-	// route is nil for direct delivery.
-	route *policy.Route
-	why   policy.Reason
+	policy.Way
+	sender, user, recipient string
+	mode                    policy.Mode
 }
+
+func (o *outgoing) refused() bool { return o.Verdict.Action.Refuses() }
 
 // nexthop is what Postfix is told, in the order of the configuration, which is one of
 // those that may be drawn.
 func (o *outgoing) nexthop() string {
-	return strings.Join(o.route.Nexthops(func(int) int { return 0 }), ",")
+	return strings.Join(o.Route.Nexthops(func(int) int { return 0 }), ",")
 }
 
 func (o *outgoing) writeText(w io.Writer) error {
 	t := &text{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	t.row("Sender", "<"+o.sender+">")
-	if o.route == nil {
-		t.row("Route", "none: the mail server delivers directly")
-	} else {
-		t.row("Route", o.route.Name)
+	if o.user != "" {
+		t.row("User", o.user)
 	}
-	t.row("Rule", string(o.why.Code)+": "+o.why.Text)
-	if o.route != nil {
+	if o.recipient != "" {
+		t.row("Recipient", "<"+o.recipient+">")
+	}
+	switch {
+	case o.refused():
+		t.row("Way", "none: refused with "+o.Verdict.Reply.String())
+	case o.Gateway != nil:
+		t.row("Way", "the user's own server")
+	case o.Route == nil:
+		t.row("Route", "none: the mail server delivers directly")
+	default:
+		t.row("Route", o.Route.Name)
+	}
+	t.row("Rule", string(o.Why.Code)+": "+o.Why.Text)
+	if o.Sender != o.sender && !o.refused() {
+		t.row("Leaves as", "<"+o.Sender+">, its envelope sender")
+	}
+	switch {
+	case o.Gateway != nil:
+		o.writeGateway(t)
+	case o.Route != nil:
 		o.writeRoute(t)
 	}
-	t.title("What Postfix is told, for example")
-	switch {
-	case o.mode == policy.Observe:
-		t.row("  NOTFOUND: it delivers as without gatemilter (mode = observe)")
-	case o.route == nil:
-		t.row("  NOTFOUND")
-	default:
-		t.row("  OK " + policy.Transport + ":" + o.nexthop())
+	if !o.refused() {
+		t.title("What Postfix is told, for example")
+		t.row("  " + o.told())
 	}
 	return t.Flush()
+}
+
+// told is what Postfix is told of the way.
+func (o *outgoing) told() string {
+	switch {
+	case o.mode == policy.Observe:
+		return "NOTFOUND: it delivers as without gatemilter (mode = observe)"
+	case o.Gateway != nil:
+		return "FILTER " + o.Gateway.Transport() + ":" + o.Gateway.Nexthop()
+	case o.Route == nil:
+		return "NOTFOUND"
+	}
+	return "OK " + policy.Transport + ":" + o.nexthop()
+}
+
+func (o *outgoing) writeGateway(t *text) {
+	g := o.Gateway
+	t.title("The server")
+	t.row("  host", g.Host)
+	t.row("  port", strconv.Itoa(int(g.Port)))
+	t.row("  tls", g.TLS.String())
+	t.row("  username", g.Username)
+	t.row("  password", g.Password.String())
 }
 
 func (o *outgoing) writeRoute(t *text) {
@@ -118,13 +168,13 @@ func (o *outgoing) writeRoute(t *text) {
 	t.row("  table", "host", "port", "share", "nexthop")
 	for _, table := range o.tables() {
 		for _, h := range table.hosts {
-			t.row("  "+table.name, h.Name, strconv.Itoa(int(h.Port)), strconv.Itoa(h.Load)+" %", o.route.Nexthop(h))
+			t.row("  "+table.name, h.Name, strconv.Itoa(int(h.Port)), strconv.Itoa(h.Load)+" %", o.Route.Nexthop(h))
 		}
 	}
-	if o.route.MXLookup {
+	if o.Route.MXLookup {
 		t.row("  (mx_lookup: these are domains, and mail goes to their MX hosts)")
 	}
-	tls := o.route.TLS
+	tls := o.Route.TLS
 	t.title("What is demanded of TLS")
 	t.row("  require_tls", yesOrNo(tls.Required, "never in clear"))
 	authorities := "the system's authorities"
@@ -149,16 +199,22 @@ type hostTable struct {
 }
 
 func (o *outgoing) tables() []hostTable {
-	return []hostTable{{"primary", o.route.Primary}, {"secondary", o.route.Secondary}}
+	return []hostTable{{"primary", o.Route.Primary}, {"secondary", o.Route.Secondary}}
 }
 
 // The JSON form. Scripts rely on it: add to it, don't change it.
 type outgoingJSON struct {
-	Sender string     `json:"sender"`
-	Mode   string     `json:"mode"`
-	Rule   string     `json:"rule"`
-	Why    string     `json:"why"`
-	Route  *routeJSON `json:"route,omitempty"`
+	Sender    string `json:"sender"`
+	User      string `json:"user,omitempty"`
+	Recipient string `json:"recipient,omitempty"`
+	Mode      string `json:"mode"`
+	Rule      string `json:"rule"`
+	Why       string `json:"why"`
+	// LeavesAs is the envelope sender, where it is changed, and Reply the refusal.
+	LeavesAs string           `json:"leaves_as,omitempty"`
+	Reply    string           `json:"reply,omitempty"`
+	Route    *routeJSON       `json:"route,omitempty"`
+	Gateway  *userGatewayJSON `json:"user_gateway,omitempty"`
 }
 
 type routeJSON struct {
@@ -168,6 +224,15 @@ type routeJSON struct {
 	MXLookup  bool       `json:"mx_lookup"`
 	Hosts     []hostJSON `json:"hosts"`
 	TLS       tlsJSON    `json:"tls"`
+}
+
+type userGatewayJSON struct {
+	Transport string `json:"transport"`
+	Nexthop   string `json:"nexthop"`
+	Host      string `json:"host"`
+	Port      uint16 `json:"port"`
+	TLS       string `json:"tls"`
+	Username  string `json:"username"`
 }
 
 type hostJSON struct {
@@ -186,8 +251,15 @@ type tlsJSON struct {
 }
 
 func (o *outgoing) writeJSON(w io.Writer) error {
-	doc := outgoingJSON{Sender: o.sender, Mode: o.mode.String(), Rule: string(o.why.Code), Why: o.why.Text}
-	if r := o.route; r != nil {
+	doc := outgoingJSON{Sender: o.sender, User: o.user, Recipient: o.recipient, Mode: o.mode.String(),
+		Rule: string(o.Why.Code), Why: o.Why.Text, Reply: o.Verdict.Reply.String()}
+	if o.Sender != o.sender {
+		doc.LeavesAs = o.Sender
+	}
+	if g := o.Gateway; g != nil {
+		doc.Gateway = &userGatewayJSON{g.Transport(), g.Nexthop(), g.Host, g.Port, g.TLS.String(), g.Username}
+	}
+	if r := o.Route; r != nil {
 		doc.Route = &routeJSON{Name: r.Name, Transport: policy.Transport, Nexthop: o.nexthop(), MXLookup: r.MXLookup,
 			TLS: tlsJSON{Required: r.TLS.Required, CA: r.TLS.CA, CAFile: r.TLS.CAFile, Hostname: r.TLS.Hostname}}
 		for _, table := range o.tables() {

@@ -10,11 +10,11 @@ import (
 
 // R6: the file of authorities is shown in both forms.
 func TestRouteShowsAuthorities(t *testing.T) {
-	way := outgoing{route: &policy.Route{
+	way := outgoing{Way: policy.Way{Route: &policy.Route{
 		Name:    "relays",
 		Primary: []policy.Host{{Name: "a.example", Port: 25, Load: 100}},
 		TLS:     policy.TLSDemand{Required: true, CA: true, CAFile: "/etc/gatemilter/relay-ca.pem"},
-	}}
+	}}}
 	for _, form := range []struct {
 		write func(*bytes.Buffer) error
 		want  string

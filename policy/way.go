@@ -1,0 +1,44 @@
+package policy
+
+import "context"
+
+// A Way is how mail leaves: what a message of one user to one recipient would be told.
+type Way struct {
+	// Sender is the envelope sender with which it leaves.
+	Sender string
+	// Verdict is that on the sender; it is empty where nobody is logged in.
+	Verdict Verdict
+	// Gateway is the user's own server that takes the mail. Otherwise Route does; if
+	// that is nil too, the mail server delivers by itself. Both are nil where
+	// Verdict refuses the message.
+	Gateway *UserGateway
+	Route   *Route
+	// Why is the rule that chose it.
+	Why Reason
+}
+
+// WayOf returns the way of a message from that address, which is its author and its
+// envelope sender. Login is the name by which its author has authenticated, recipient to
+// whom it goes; both may be "", where nothing is known of them. Like RouteFor, it doesn't
+// ask for the policy's mode.
+func (p *Policy) WayOf(login, sender, recipient string) Way {
+	w := Way{Sender: sender}
+	if login != "" && !isNullSender(sender) {
+		author := []Field{{Name: fieldFrom, Value: sender}}
+		w.Verdict = p.Evaluate(context.Background(), &Message{Login: login, Sender: sender, Header: author}, nil)
+		if w.Verdict.Sender != "" {
+			w.Sender = w.Verdict.Sender
+		}
+	}
+	switch w.Gateway = w.Verdict.UserGateway; {
+	case w.Verdict.Action.Refuses():
+		w.Why = Reason{UnknownSender, w.Verdict.Reasons[len(w.Verdict.Reasons)-1].Text}
+	case w.Gateway != nil:
+		w.Why = Reason{ByUserGateway, "[user-gateway " + CanonicalLogin(login) + " " + CanonicalAddress(w.Sender) + "]"}
+	default:
+		if w.Route, w.Why = p.RouteTo(recipient); w.Route == nil {
+			w.Route, w.Why = p.RouteFor(w.Sender)
+		}
+	}
+	return w
+}
