@@ -192,7 +192,7 @@ func (w *writing) onBehalf(v *Verdict) {
 	if !isNullSender(w.sender) && w.user.identity(w.sender) != w.user.find(account) {
 		v.Sender = account
 	}
-	v.note(OnBehalf, "the domain's servers send it, on behalf of which "+account+" stands as envelope sender")
+	v.note(OnBehalf, "the author's address is of no domain of ours, so the account's, "+account+", is the envelope sender")
 	if w.policy.outbound.SenderHeader && !w.keepSender(account) {
 		w.newSender = account
 	}

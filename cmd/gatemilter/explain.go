@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -9,6 +10,7 @@ import (
 
 	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy"
+	"gatemilter/policy/config"
 )
 
 var explainCommand = command{
@@ -26,7 +28,7 @@ Example
   gatemilter explain --client-ip 192.0.2.2 --tls 1.3 --rcpt-to user@example.com message.eml`,
 	setUp: func(flags *flag.FlagSet) runner {
 		var e explanation
-		config := flags.String("config", defaultConfig, "configuration `FILE`")
+		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
 		flags.StringVar(&e.ip, "client-ip", "", "address of the connecting client, an `IP`")
 		flags.StringVar(&e.message.Client.Name, "client-name", "", "verified reverse `NAME` of the client")
@@ -47,7 +49,7 @@ Example
 			if err := e.read(args, io); err != nil {
 				return err
 			}
-			cfg, err := load(*config, io)
+			cfg, err := load(*path, io)
 			if err != nil {
 				return err
 			}
@@ -57,6 +59,7 @@ Example
 			}
 			e.mode = cfg.Policy.Mode()
 			e.verdict = rules.Policy.Evaluate(ctx, &e.message, rules.Checker)
+			e.ways = waysOf(cfg, &e.message, &e.verdict)
 			if *json {
 				return e.writeJSON(io.out)
 			}
@@ -71,6 +74,75 @@ type explanation struct {
 	message policy.Message
 	mode    policy.Mode
 	verdict policy.Verdict
+	ways    []*way
+}
+
+// A way is where mail for a recipient goes, unless he has his mailbox on this server.
+type way struct {
+	recipient string // "" is all of them
+	gateway   *policy.UserGateway
+	route     *policy.Route // nil: the mail server delivers by itself
+	why       policy.Reason
+}
+
+// waysOf are the ways of a message that is taken, as far as rules of the configuration
+// choose them.
+func waysOf(cfg *config.Config, m *policy.Message, v *policy.Verdict) (ways []*way) {
+	switch {
+	case v.Action.Refuses() || v.Action == policy.Discard || !cfg.Settings.Outbound.AsksLookup():
+		return nil
+	case v.UserGateway != nil:
+		return []*way{{gateway: v.UserGateway, why: policy.Reason{Code: policy.ByUserGateway}}}
+	}
+	sender := cmp.Or(v.Sender, m.Sender)
+	for _, r := range m.Recipients {
+		route, why := cfg.Policy.RouteTo(r)
+		if route == nil && v.Direction != policy.Inbound {
+			route, why = cfg.Policy.RouteFor(sender)
+		}
+		if why.Code != "" {
+			ways = append(ways, &way{recipient: r, route: route, why: why})
+		}
+	}
+	return ways
+}
+
+// isBySender says whether the way is only for recipients elsewhere.
+func (w *way) isBySender() bool {
+	return w.gateway == nil && !strings.HasPrefix(string(w.why.Code), "recipient-")
+}
+
+// transport and nexthop are what Postfix is told of a way: of a route's hosts, in one of the
+// orders that may be drawn.
+func (w *way) transport() string {
+	switch {
+	case w.gateway != nil:
+		return w.gateway.Transport()
+	case w.route != nil:
+		return policy.Transport
+	}
+	return ""
+}
+
+func (w *way) nexthop() string {
+	switch {
+	case w.gateway != nil:
+		return w.gateway.Nexthop()
+	case w.route != nil:
+		return strings.Join(w.route.Nexthops(func(int) int { return 0 }), ",")
+	}
+	return ""
+}
+
+// name is that of the route.
+func (w *way) name() string {
+	switch {
+	case w.gateway != nil:
+		return "the user's own server"
+	case w.route != nil:
+		return w.route.Name
+	}
+	return ""
 }
 
 // read completes the message from the arguments.

@@ -23,7 +23,9 @@ type explanationJSON struct {
 	Verdict        verdictJSON     `json:"verdict"`
 	Recipients     []recipientJSON `json:"recipients,omitempty"`
 	Edits          []editJSON      `json:"edits,omitempty"`
-	Rules          []ruleJSON      `json:"rules,omitempty"`
+	// Route is that of all recipients; those of single ones stand with them.
+	Route *wayJSON   `json:"route,omitempty"`
+	Rules []ruleJSON `json:"rules,omitempty"`
 }
 
 type sourceJSON struct {
@@ -81,6 +83,15 @@ type recipientJSON struct {
 	Action  string   `json:"action"`
 	Reply   string   `json:"reply,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
+	Route   *wayJSON `json:"route,omitempty"`
+}
+
+// A wayJSON has a transport and a nexthop unless the mail server delivers by itself.
+type wayJSON struct {
+	Name      string `json:"name,omitempty"`
+	Transport string `json:"transport,omitempty"`
+	Nexthop   string `json:"nexthop,omitempty"`
+	Rule      string `json:"rule"`
 }
 
 type editJSON struct {
@@ -115,8 +126,9 @@ func (e *explanation) writeJSON(w io.Writer) error {
 		doc.Hops = append(doc.Hops, hop)
 	}
 	for _, r := range v.Recipients {
-		doc.Recipients = append(doc.Recipients, recipientJSON{r.Address, r.Action.String(), r.Reply.String(), codes(r.Reasons)})
+		doc.Recipients = append(doc.Recipients, recipientJSON{r.Address, r.Action.String(), r.Reply.String(), codes(r.Reasons), e.wayTo(r.Address)})
 	}
+	doc.Route = e.wayTo("")
 	for _, edit := range v.Edits {
 		doc.Edits = append(doc.Edits, editJSON{edit.Op.String(), edit.Name, edit.Value, edit.Index})
 	}
@@ -124,6 +136,16 @@ func (e *explanation) writeJSON(w io.Writer) error {
 		doc.Rules = append(doc.Rules, ruleJSON{string(r.Code), r.Text})
 	}
 	return writeJSONDoc(doc, w)
+}
+
+// wayTo returns the way of that recipient alone, or of all for "", if there is one.
+func (e *explanation) wayTo(recipient string) *wayJSON {
+	for _, w := range e.ways {
+		if w.recipient == recipient {
+			return &wayJSON{w.name(), w.transport(), w.nexthop(), string(w.why.Code)}
+		}
+	}
+	return nil
 }
 
 // escapeUnprintable escapes in a JSON text what encoding/json leaves as it is, but a

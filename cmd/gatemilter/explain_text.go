@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -21,6 +22,7 @@ func (e *explanation) writeText(w io.Writer) error {
 	e.writeAuthentication(t)
 	e.writeRules(t)
 	e.writeVerdict(t)
+	e.writeWays(t)
 	return t.Flush()
 }
 
@@ -197,9 +199,37 @@ func (e *explanation) writeVerdict(t *text) {
 		switch edit.Op {
 		case policy.DeleteField:
 			t.row("  "+edit.Op.String(), edit.Name, "number "+strconv.Itoa(edit.Index)+" of this name")
+		case policy.ChangeSender:
+			t.row("  "+edit.Op.String(), "(envelope sender)", edit.Value)
 		default:
 			t.row("  "+edit.Op.String(), edit.Name, strings.Join(strings.Fields(edit.Value), " "))
 		}
+	}
+}
+
+// writeWays shows where the message goes.
+func (e *explanation) writeWays(t *text) {
+	if len(e.ways) == 0 {
+		return
+	}
+	title := "Where it goes"
+	if slices.ContainsFunc(e.ways, (*way).isBySender) {
+		title += " (by rules on senders, unless the mailbox is on this server)"
+	}
+	if e.mode == policy.Observe {
+		title += " (not carried out: mode = observe)"
+	}
+	t.title(title)
+	for _, w := range e.ways {
+		recipient := w.recipient
+		if recipient == "" {
+			recipient = "all recipients"
+		}
+		by := "the mail server delivers directly"
+		if w.transport() != "" {
+			by = "by " + w.name() + ", " + w.transport() + ":" + w.nexthop()
+		}
+		t.row("  "+recipient, by, string(w.why.Code))
 	}
 }
 

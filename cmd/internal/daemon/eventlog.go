@@ -65,7 +65,7 @@ func (l *eventLog) started(c *config.Config, services []service) {
 		}
 		fields = append(fields, zap.Strings(s.name, at))
 	}
-	fields = append(fields, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)))
+	fields = append(fields, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
 	l.zap.Info("started", fields...)
 	l.warnings(c)
 }
@@ -87,7 +87,7 @@ func (l *eventLog) stopping(cause error) {
 func (l *eventLog) stopped() { l.zap.Info("stopped") }
 
 func (l *eventLog) reloaded(c *config.Config, restart bool) {
-	l.zap.Info("configuration reloaded", zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)))
+	l.zap.Info("configuration reloaded", zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
 	if restart {
 		l.zap.Warn("changed sockets and [log] take effect at the next restart")
 	}
@@ -149,7 +149,7 @@ func (l *eventLog) message(r *milter.Record) {
 func (l *eventLog) hints(r *milter.Record) {
 	for _, reason := range r.Verdict.Reasons {
 		switch reason.Code {
-		case policy.LikelyGateway, policy.UnrecognisedHop, policy.ScoreUnreadable, policy.CertificateMissing, policy.SecretMissing:
+		case policy.LikelyGateway, policy.UnrecognisedHop, policy.ScoreUnreadable, policy.CertificateMissing, policy.SecretMissing, policy.UnknownSender:
 			l.zap.Warn(string(reason.Code), zap.String("queue_id", short(r.QueueID)), zap.String("client_ip", addr(r.Client)), zap.String("hint", short(reason.Text)))
 		}
 	}

@@ -18,7 +18,7 @@ func level(r *milter.Record) zapcore.Level {
 	switch {
 	case r.Failure != nil:
 		return zap.ErrorLevel
-	case r.Stage == milter.StageAborted && len(refused(r.Verdict.Recipients)) == 0:
+	case r.Stage == milter.StageAborted && refused(r.Verdict.Recipients) == 0:
 		return zap.DebugLevel
 	}
 	return zap.InfoLevel
@@ -34,6 +34,7 @@ func recordFields(r *milter.Record) []zap.Field {
 	f.client(r)
 	f.source(v)
 	f.add(zap.String("sender", short(r.Sender)))
+	f.outgoing(v)
 	f.recipients(v.Recipients)
 	f.spam(&v.Spam)
 	f.authentication(&v.Authentication)
@@ -76,10 +77,24 @@ func (f *fieldList) source(v *policy.Verdict) {
 	f.text("source", v.Source.Outcome.String())
 }
 
+// outgoing tells as what and by which way mail of our users leaves, where that is changed.
+func (f *fieldList) outgoing(v *policy.Verdict) {
+	f.text("new_sender", v.Sender)
+	if g := v.UserGateway; g != nil {
+		f.text("route", g.Transport()+":"+g.Nexthop())
+	}
+}
+
 func (f *fieldList) recipients(decisions []policy.Decision) {
 	f.add(zap.Int("recipients", len(decisions)))
-	if list := refused(decisions); len(list) > 0 {
-		f.add(zap.Strings("refused_recipients", list[:min(len(list), maxRecipients)]))
+	var list []string
+	for i := range decisions {
+		if decisions[i].Action.Refuses() && len(list) < maxRecipients {
+			list = append(list, short(decisions[i].Address))
+		}
+	}
+	if len(list) > 0 {
+		f.add(zap.Strings("refused_recipients", list))
 	}
 }
 
@@ -116,8 +131,8 @@ func summary(r *milter.Record) string {
 	default:
 		b.WriteString(done[v.Action])
 	}
-	if v.Direction == policy.Exempt {
-		b.WriteString(", exempt")
+	if v.Direction != policy.Inbound {
+		b.WriteString(", " + v.Direction.String())
 	}
 	if ip := addr(r.Client); ip != "" {
 		b.WriteString(": from " + ip)
@@ -142,7 +157,10 @@ func summary(r *milter.Record) string {
 	if v.Spam.Scored {
 		b.WriteString(" (score " + policy.FormatScore(v.Spam.Score) + " of " + policy.FormatScore(v.Spam.Threshold) + ")")
 	}
-	if n := len(refused(v.Recipients)); n > 0 {
+	if v.UserGateway != nil {
+		b.WriteString(", by the user's own server " + v.UserGateway.Nexthop())
+	}
+	if n := refused(v.Recipients); n > 0 {
 		b.WriteString(", " + strconv.Itoa(n) + " of " + strconv.Itoa(len(v.Recipients)) + " recipients refused")
 	}
 	return b.String()
@@ -181,15 +199,14 @@ const (
 
 func short(s string) string { return Visible(s, maxText) }
 
-// refused returns the recipients that were refused.
-func refused(decisions []policy.Decision) []string {
-	var list []string
+// refused counts the recipients that were refused.
+func refused(decisions []policy.Decision) (n int) {
 	for i := range decisions {
 		if decisions[i].Action.Refuses() {
-			list = append(list, short(decisions[i].Address))
+			n++
 		}
 	}
-	return list
+	return n
 }
 
 // signatures tells results as "pass example.org".
