@@ -22,6 +22,7 @@ bench: ## speed, each beside something else in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/received ./policy
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/auth/...
 	$(GO) test -run '^$$' -bench . ./milter ./milter/lookup
+	$(GO) test -run '^$$' -bench . ./cmd/internal/daemon
 	$(GO) test -run '^$$' -bench . ./cmd/gatemilter
 
 fuzz: ## each fuzz target for FUZZTIME

@@ -46,8 +46,8 @@ func check(path string, io stdio) error {
 		doubts++
 		fmt.Fprintf(io.err, "%s: warning: on this host, %v\n", path, err)
 	}
-	fmt.Fprintf(io.out, "%s: no errors, %s, %s, %s\n", path, count(doubts, "warning"),
-		count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Settings.Outbound.Routes), "route"))
+	fmt.Fprintf(io.out, "%s: no errors, %s, %s, %s, %s\n", path, count(doubts, "warning"),
+		count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Settings.Outbound.Routes), "route"), count(len(cfg.Settings.Outbound.Users), "user"))
 	return nil
 }
 
