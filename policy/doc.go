@@ -1,5 +1,6 @@
 // Package policy decides what happens to a message that reaches our mail
-// server through, or around, an inbound gateway.
+// server through, or around, an inbound gateway, and by which way outgoing mail
+// leaves.
 //
 // # The subject
 //
@@ -19,12 +20,21 @@
 //     section 4.4) from the top;
 //   - whether the gateway marked the message as spam, and what then happens.
 //
+// Outgoing mail is the other subject:
+//
+//   - by which route it leaves, by its recipient or envelope sender: a route is
+//     one mail host or several, with what their TLS has to hold;
+//   - as whom our own users may write, and whether mail leaves by a server of the
+//     user's own, with the login there, or by ours on behalf of the account (RFC
+//     5322, section 3.6.2: From and Sender).
+//
 // # The form
 //
 // Everything here is a pure function of its arguments: a compiled [Policy] and
 // a [Message] go in, a [Verdict] comes out. There is no clock, no network, no
-// logger. The daemon, the explain command and the tests call the same
-// [Policy.Evaluate], so they can't drift apart; the stages that answer earlier
-// in the SMTP session, [Policy.AtMail] and [Policy.AtRcpt], are the
-// parts from which Evaluate is made.
+// logger; chance is an argument. The daemon, the explain command and the tests call
+// the same [Policy.Evaluate], so they can't drift apart; the stages that answer
+// earlier in the SMTP session, [Transaction.Mail] and [Transaction.Rcpt], are the
+// parts from which Evaluate is made. What the mail server asks about ways of
+// outgoing mail, [Policy.RouteFor] and [Policy.RouteTo] answer.
 package policy

@@ -61,7 +61,7 @@ func setUpPostfix(ctx context.Context, p postfix.Postfix, changes []postfix.Chan
 	}
 	t := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, c := range changes {
-		fmt.Fprintf(t, "%s\tis\t%s\n\tbecomes\t%s\n", c.Parameter, orUnset(c.Before), orUnset(c.After))
+		fmt.Fprintf(t, "%s\tis\t%s\n\tbecomes\t%s\n", c.Parameter, orUnset(c.Before), becomes(c))
 	}
 	t.Flush()
 	fmt.Fprintln(out)
@@ -77,6 +77,15 @@ func setUpPostfix(ctx context.Context, p postfix.Postfix, changes []postfix.Chan
 	}
 	fmt.Fprintln(out, "\nDone. Now run: postfix reload")
 	return nil
+}
+
+// becomes shows what a change leads to. A line of master.cf, which is long, stands in the
+// command below.
+func becomes(c postfix.Change) string {
+	if c.Service && c.After != "" {
+		return "(as in the command below)"
+	}
+	return orUnset(c.After)
 }
 
 func orUnset(value string) string {

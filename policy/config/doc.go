@@ -6,14 +6,14 @@
 // A file is UTF-8 text in lines, each of which is one of four things:
 //
 //	; a comment, or one that starts with #
-//	[section] or [section NAME]
+//	[section], [section NAME] or [section LOGIN ADDRESS]
 //	key = value
 //	(nothing but blanks)
 //
 // Blanks at the beginning and the end of a line, and around the first =, don't
 // count. Lines end with LF or CR LF; a byte order mark at the beginning is skipped. NAME
-// is 1 to 64 of the characters A-Z a-z 0-9 . _ -, but in [sender ADDRESS] it is an address or
-// @domain.
+// is 1 to 64 of the characters A-Z a-z 0-9 . _ -, but in [sender ADDRESS] and [recipient
+// ADDRESS] it is an address or @domain, and LOGIN is whatever a user logs in with.
 //
 // A value runs to the end of its line and means exactly what is written: in
 // regular expressions and passwords, the characters ; # \ % : = " ' need no

@@ -11,8 +11,10 @@ import (
 // A Change is one step, as a command to run, and what it changes.
 type Change struct {
 	Command []string
-	// Parameter has the value Before, and After the change After; "" is unset.
+	// Parameter has the value Before, and After the change After; "" is unset. If
+	// Service is set, it is a line of master.cf.
 	Parameter, Before, After string
+	Service                  bool
 }
 
 // String writes the command as for a shell.
@@ -99,7 +101,7 @@ func (p Postfix) serviceChange(name, before, after string) Change {
 	if after == "" {
 		command = append(p.postconf(), "-M", "-X", name)
 	}
-	return Change{command, "master.cf " + name, before, after}
+	return Change{command, "master.cf " + name, before, after, true}
 }
 
 func (p Postfix) change(parameter, before, after string) Change {
@@ -107,7 +109,7 @@ func (p Postfix) change(parameter, before, after string) Change {
 	if after == "" {
 		command = append(p.postconf(), "-X", parameter)
 	}
-	return Change{command, parameter, before, after}
+	return Change{command, parameter, before, after, false}
 }
 
 // Apply makes the changes. What was made before an error stays made.
