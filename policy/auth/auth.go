@@ -43,9 +43,9 @@ const (
 	// 10 s from the header on.)
 	spfTime   = 8 * time.Second
 	dmarcTime = 10 * time.Second
-	// The DNS queries that each may cause. An SPF record may name 60 hosts, each of
-	// which takes two; a message with four authors takes 60 for DMARC.
-	maxSPFQueries   = 150
+	// The DNS queries that each may cause. SPF takes one for each of 60 names, and
+	// eleven for ptr; a message with four authors takes 60 for DMARC.
+	maxSPFQueries   = 75
 	maxDMARCQueries = 120
 )
 

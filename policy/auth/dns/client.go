@@ -108,6 +108,16 @@ func (c *Client) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	})
 }
 
+// LookupA returns the IPv4 addresses of a host.
+func (c *Client) LookupA(ctx context.Context, host string) ([]net.IPAddr, error) {
+	return lookup(ctx, c, host, miekg.TypeA, ipAddr)
+}
+
+// LookupAAAA returns the IPv6 addresses of a host.
+func (c *Client) LookupAAAA(ctx context.Context, host string) ([]net.IPAddr, error) {
+	return lookup(ctx, c, host, miekg.TypeAAAA, ipAddr)
+}
+
 // LookupIPAddr returns the addresses of a host, the IPv4 ones first. They are two
 // questions, which are asked at the same time.
 func (c *Client) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {

@@ -73,15 +73,25 @@ func query(ctx context.Context, c *Client, typ, name string) string {
 		return show(texts, err)
 	case "IP":
 		addrs, err := c.LookupIPAddr(ctx, name)
-		var texts []string
-		for _, addr := range addrs {
-			texts = append(texts, addr.String())
-		}
-		return show(texts, err)
+		return show(addressTexts(addrs), err)
+	case "A":
+		addrs, err := c.LookupA(ctx, name)
+		return show(addressTexts(addrs), err)
+	case "AAAA":
+		addrs, err := c.LookupAAAA(ctx, name)
+		return show(addressTexts(addrs), err)
 	default:
 		names, err := c.LookupAddr(ctx, name)
 		return show(names, err)
 	}
+}
+
+func addressTexts(addrs []net.IPAddr) []string {
+	var texts []string
+	for _, addr := range addrs {
+		texts = append(texts, addr.String())
+	}
+	return texts
 }
 
 func show(results []string, err error) string {

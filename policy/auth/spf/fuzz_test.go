@@ -33,9 +33,13 @@ func (l *liar) LookupMX(_ context.Context, name string) ([]*net.MX, error) {
 	return slices.Repeat([]*net.MX{{Host: l.host}}, 10), nil
 }
 
-func (l *liar) LookupIPAddr(_ context.Context, name string) ([]net.IPAddr, error) {
+func (l *liar) LookupA(_ context.Context, name string) ([]net.IPAddr, error) {
 	l.asked = append(l.asked, name)
 	return []net.IPAddr{{IP: net.IPv4(192, 0, 2, 99)}, {}}, nil
+}
+
+func (l *liar) LookupAAAA(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return l.LookupA(ctx, name)
 }
 
 func (l *liar) LookupAddr(_ context.Context, addr string) ([]string, error) {

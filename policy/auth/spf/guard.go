@@ -55,6 +55,8 @@ func (g *guard) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	}
 	if g.ipv4 {
 		records[0] = withoutIP6(records[0])
+	} else {
+		records[0] = withExistsMarked(records[0])
 	}
 	return records, nil
 }
@@ -73,16 +75,22 @@ func (g *guard) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	return ask(ctx, g, name, g.resolver.LookupMX)
 }
 
-// LookupIPAddr asks for no address as if it were a name, such as an MX record may
-// wrongly have: [net.Resolver] would answer that the address exists.
+// LookupIPAddr asks for the addresses of the source's family, with which the library
+// compares (section 5), or for those that exists wants (section 5.7). It asks for no
+// address as if it were a name, such as an MX record may wrongly have: resolvers may
+// answer that the address exists.
 func (g *guard) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	if addrs, ok := g.hosts[host]; ok {
+	host, exists := strings.CutSuffix(host, existsMark)
+	if addrs, ok := g.hosts[host]; ok && !exists {
 		return addrs, nil
 	}
 	if isAddress(strings.TrimSuffix(host, ".")) {
 		return nil, notFound(host)
 	}
-	return ask(ctx, g, host, g.resolver.LookupIPAddr)
+	if g.ipv4 || exists {
+		return ask(ctx, g, host, g.resolver.LookupA)
+	}
+	return ask(ctx, g, host, g.resolver.LookupAAAA)
 }
 
 // LookupAddr gives those names of the source's address that have addresses, for
@@ -108,7 +116,7 @@ func (g *guard) LookupAddr(ctx context.Context, addr string) ([]string, error) {
 // reverse asks for the names of an address and for their addresses. Each name has
 // its share of the time. That none is left is no void lookup (section 4.6.4).
 func (g *guard) reverse(ctx context.Context, addr string) ([]string, error) {
-	theirs := &guard{resolver: g.resolver, left: 1 + maxReverseHosts}
+	theirs := &guard{resolver: g.resolver, ipv4: g.ipv4, left: 1 + maxReverseHosts}
 	names, err := ask(ctx, theirs, addr, theirs.resolver.LookupAddr)
 	if err != nil || len(names) == 0 {
 		return nil, err
@@ -158,7 +166,7 @@ func ask[T any](ctx context.Context, g *guard, name string, lookup func(context.
 	case ok && dns.Server == "":
 		return nil, temporary(name, dns.Err)
 	default:
-		// The texts of net.Resolver and of sockets hold addresses and ports of
+		// The texts of resolvers and of sockets hold addresses and ports of
 		// ours, and reasons reach strangers.
 		return nil, temporary(name, "the lookup failed")
 	}

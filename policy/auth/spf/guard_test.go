@@ -29,8 +29,12 @@ func (h hooked) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	return ahead(ctx, h, name, h.zone.LookupMX)
 }
 
-func (h hooked) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
-	return ahead(ctx, h, name, h.zone.LookupIPAddr)
+func (h hooked) LookupA(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return ahead(ctx, h, name, h.zone.LookupA)
+}
+
+func (h hooked) LookupAAAA(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return ahead(ctx, h, name, h.zone.LookupAAAA)
 }
 
 func (h hooked) LookupAddr(ctx context.Context, addr string) ([]string, error) {
@@ -87,7 +91,7 @@ func TestA1_NotFoundIsNone(t *testing.T) {
 	}
 }
 
-// A resolver that knows addresses, as [net.Resolver] does, is not asked for them.
+// A resolver that knows addresses is not asked for them.
 func TestA1_AddressIsNoName(t *testing.T) {
 	for _, terms := range []string{"mx", "a:%{i}", "exists:%{i}"} {
 		z := txt("example.com", "v=spf1 "+terms+" -all").with("example.com", "MX", "192.0.2.1").with("192.0.2.1", "A", "192.0.2.1")
@@ -133,8 +137,12 @@ func (s slow) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	return late(ctx, s, name, s.zone.LookupTXT)
 }
 
-func (s slow) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
-	return late(ctx, s, name, s.zone.LookupIPAddr)
+func (s slow) LookupA(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return late(ctx, s, name, s.zone.LookupA)
+}
+
+func (s slow) LookupAAAA(ctx context.Context, name string) ([]net.IPAddr, error) {
+	return late(ctx, s, name, s.zone.LookupAAAA)
 }
 
 func (s slow) LookupAddr(ctx context.Context, addr string) ([]string, error) {

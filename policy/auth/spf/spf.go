@@ -23,17 +23,19 @@
 //
 // # How it is evaluated
 //
-// blitiri.com.ar/go/spf evaluates records, behind a guard that is its only way to
-// DNS. The guard refuses records with a syntax error anywhere (section 4.6; the
-// library would find only those before the match), leaves ip6 out where the source
-// has an IPv4 address (section 5.6; the library takes ::ffff:0:0/96 for all of IPv4),
-// asks only for names that DNS can hold, bounds the number of queries and their time
-// (section 4.6.4), and turns every DNS trouble into temperror, so that it never
-// decides about mail. There is one exception: the names of the source's address, for
-// which ptr asks, have limits of their own, and trouble with them is no match
-// (section 5.5), for their zones are the source's and not the sender's domain's. Other
-// mechanisms lead into a zone of the source's choice only where a domain in the record
-// ends in a macro such as %{h}: there section 5 leaves nothing but temperror.
+// blitiri.com.ar/go/spf evaluates records, behind a guard that is its only way to DNS.
+// The guard refuses records with a syntax error anywhere (section 4.6; the library
+// would find only those before the match), leaves ip6 out where the source has an IPv4
+// address (section 5.6; the library takes ::ffff:0:0/96 for all of IPv4), asks for
+// addresses of the source's family only (section 5; the library would want both) and at
+// exists for IPv4 ones (section 5.7), asks only for names that DNS can hold, bounds the
+// number of queries and their time (section 4.6.4), and turns every DNS trouble into
+// temperror, so that it never decides about mail. There is one exception: the names of
+// the source's address, for which ptr asks, have limits of their own, and trouble with
+// them is no match (section 5.5), for their zones are the source's and not the sender's
+// domain's. Other mechanisms lead into a zone of the source's choice only where a
+// domain in the record ends in a macro such as %{h}: there section 5 leaves nothing but
+// temperror.
 //
 // Explanations (exp=, section 6.2) are checked for syntax and not fetched: their
 // text is the stranger's. The macro %{p}, which section 7.3 says not to use,
@@ -56,12 +58,13 @@ import (
 // seconds at least. A caller with less time says so in its context.
 const evaluationTime = 20 * time.Second
 
-// A Resolver asks DNS; it is the part of [net.Resolver] that SPF needs. Errors
-// that are no [net.DNSError] with IsNotFound count as temporary.
+// A Resolver asks DNS, for one type of records at a time. Errors that are no
+// [net.DNSError] with IsNotFound count as temporary.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
-	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
+	LookupA(ctx context.Context, host string) ([]net.IPAddr, error)
+	LookupAAAA(ctx context.Context, host string) ([]net.IPAddr, error)
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 

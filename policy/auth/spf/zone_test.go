@@ -72,17 +72,21 @@ func (z zone) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	return mxs, err
 }
 
-func (z zone) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	v4, err4 := z.lookup(ctx, host, "A")
-	v6, err6 := z.lookup(ctx, host, "AAAA")
-	if err4 != nil && err6 != nil {
-		return nil, err4
-	}
+func (z zone) LookupA(ctx context.Context, host string) ([]net.IPAddr, error) {
+	return z.addresses(ctx, host, "A")
+}
+
+func (z zone) LookupAAAA(ctx context.Context, host string) ([]net.IPAddr, error) {
+	return z.addresses(ctx, host, "AAAA")
+}
+
+func (z zone) addresses(ctx context.Context, host, kind string) ([]net.IPAddr, error) {
+	ips, err := z.lookup(ctx, host, kind)
 	var addrs []net.IPAddr
-	for _, ip := range append(v4, v6...) {
+	for _, ip := range ips {
 		addrs = append(addrs, net.IPAddr{IP: net.ParseIP(ip)})
 	}
-	return addrs, nil
+	return addrs, err
 }
 
 func (z zone) LookupAddr(ctx context.Context, addr string) ([]string, error) {
