@@ -226,8 +226,14 @@ func (c command) usage() string {
 	return b.String()
 }
 
-// version is what the build recorded of itself.
+// release is the version that a package's build gives the program (go build -ldflags "-X main.release=0.1.0").
+var release string
+
+// version is that of the package, or else what the build recorded of itself.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(unknown build)"
