@@ -5,11 +5,18 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
+# The package's version is the tag's, or the tag's and how far we are past it: 0.1.0, 0.2.0~rc1, 0.1.0+5.abc1234.
+DEB_VERSION ?= $(or $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | \
+	sed 's/^v//; s/-rc/~rc/; s/-\([0-9]*\)-g/+\1./'),0.1.0)
+DEB_OUTPUT  ?= build
 
-.PHONY: build test demo bench fuzz lint clean
+.PHONY: build deb test demo bench fuzz lint clean
 
 build: ## the program, as build/gatemilter
 	$(GO) build -trimpath -o build/gatemilter ./cmd/gatemilter
+
+deb: ## the Debian package, as build/gatemilter_VERSION_ARCH.deb; needs debhelper and build-essential
+	@GO=$(GO) packaging/debian/build $(DEB_VERSION) $(DEB_OUTPUT)
 
 test: ## all tests, the real Postfix included
 	$(GO) vet ./...
