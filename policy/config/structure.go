@@ -62,7 +62,7 @@ func (l *loader) checkSections(spec SectionSpec, sec *section) {
 	if l.seen == nil {
 		l.seen = make(map[string]*section)
 	}
-	id := strings.ToLower(sec.kind + " " + sec.fullName())
+	id := sec.id()
 	first, twice := l.seen[id]
 	if !twice {
 		l.seen[id] = sec

@@ -195,8 +195,9 @@ func (d *daemon) reload() {
 		d.log.reloadRefused(err)
 		return
 	}
-	d.current.Store(next)
+	before := d.current.Swap(next)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
+	d.log.changes(next.config.Changes(before.config))
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.
