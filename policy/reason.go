@@ -41,6 +41,7 @@ const (
 	ForgedRefused      Code = "forged-fields-refused"
 	DMARCReject        Code = "dmarc-reject"
 	DMARCQuarantine    Code = "dmarc-quarantine"
+	LocalFilterSkipped Code = "local-filter-skipped"
 	UnknownSender      Code = "unknown-sender"
 	ByUserGateway      Code = "user-gateway"
 	UserGatewayIgnored Code = "user-gateway-ignored"
@@ -80,6 +81,7 @@ var Meanings = []Reason{
 	{ForgedField, "fields that only this server may set were removed"},
 	{ForgedRefused, "the message has more forged fields than any honest one, or one that can't be removed"},
 	{SecretField, "fields with a gateway's secret were removed"},
+	{LocalFilterSkipped, "the local spam filter is told to leave the message alone (spam_evaluation = gateway-only)"},
 	{UnknownSender, "From or the envelope sender is not an address of the user who logged in (unknown_sender)"},
 	{ByUserGateway, "the message leaves by the user's own server for its From address"},
 	{UserGatewayIgnored, "the user has a server of his own for this From address, but allow_user_gateways = no"},

@@ -55,19 +55,19 @@ func newSink(t *testing.T, cert *lab.Cert) *lab.Sink {
 // at writes a host as in main.cf.
 func at(s *lab.Sink) string { return fmt.Sprintf("[%s]:%d", s.Addr().Addr(), s.Addr().Port()) }
 
-// configure writes the configuration; a first line "mode = observe" is one of [server].
+// configure writes the configuration; a first line that is no section is one of [server].
 func (r *relay) configure(settings string) (path string) {
 	r.t.Helper()
-	mode, rest := "", settings
-	if strings.HasPrefix(settings, "mode") {
-		mode, rest, _ = strings.Cut(settings, "\n")
+	first, rest := "", settings
+	if !strings.HasPrefix(settings, "[") {
+		first, rest, _ = strings.Cut(settings, "\n")
 	}
 	dir := filepath.Join(r.QueueDir(), "gatemilter")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
 	path = filepath.Join(r.QueueDir(), "gatemilter.conf")
-	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, mode, rest)
+	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, first, rest)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}

@@ -73,11 +73,12 @@ func TestExample(t *testing.T) {
 			{Network: "tcp", Address: "127.0.0.1:9624"},
 			{Network: "tcp", Address: "[::1]:9624"},
 		},
-		Lookup:      []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
-		SocketGroup: "postfix",
-		SocketMode:  0o660,
-		MTAUser:     "postfix",
-		AuthservID:  "mx.example.com",
+		Lookup:         []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
+		SocketGroup:    "postfix",
+		SocketMode:     0o660,
+		MTAUser:        "postfix",
+		GatewayMilters: "unix:gatemilter/milter.sock",
+		AuthservID:     "mx.example.com",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
 	exchange := &policy.Route{
@@ -151,6 +152,8 @@ func TestDefaults(t *testing.T) {
 		Lookup:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketMode: 0o660,
 		MTAUser:    "postfix",
+
+		GatewayMilters: "unix:gatemilter/milter.sock",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
 	compare(t, "dns", c.DNS, config.DNS{Timeout: 5 * time.Second})

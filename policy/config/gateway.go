@@ -37,6 +37,7 @@ func (f fields) gateway(auth fields) *gateway {
 		SpamHeader:         f.expression("spam_header"),
 		SpamScore:          f.score("spam_score"),
 		SpamAction:         f.spamAction("spam_action"),
+		GatewayOnly:        f.choice("spam_evaluation") == policy.GatewayOnly,
 		DMARC:              f.gatewayDMARC("dmarc", auth),
 	}}
 	f.checkNeeds()

@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"slices"
+
+	"gatemilter/policy"
 )
 
 // A SectionSpec is one kind of section that a configuration may have.
@@ -55,6 +57,9 @@ const (
 	userGWSection  = "user-gateway"
 )
 
+// gatewayMiltersKey is the key of [server] with the milters for gateway-only mail.
+const gatewayMiltersKey = "gateway_milters"
+
 // includeKey is the key of [server] that names further files.
 const includeKey = "include"
 
@@ -66,6 +71,7 @@ const (
 	kindDomains   = "domains"
 	kindHosts     = "hosts with loads"
 	kindAddresses = "mail addresses"
+	kindMilters   = "milters"
 )
 
 var dmarcModes = []string{"off", "report", "enforce"}
@@ -81,6 +87,8 @@ var schema = []SectionSpec{
 		{Name: "lookup", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/lookup.sock",
 			Meaning: "Where Postfix asks for the ways of outgoing mail; opened only if there are routes or users' own servers.",
 			Example: "unix:/var/spool/postfix/gatemilter/lookup.sock"},
+		{Name: gatewayMiltersKey, Kind: kindMilters,
+			Meaning: "The milters for mail of gateways with spam_evaluation = gateway-only, as in Postfix's smtpd_milters but without the spam filter; without it, gatemilter alone.", Example: "unix:gatemilter/milter.sock, unix:opendkim/opendkim.sock"},
 		{Name: "socket_group", Kind: "group",
 			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
@@ -150,6 +158,8 @@ var schema = []SectionSpec{
 			Meaning: "Spam from this score on, which the one capture group of spam_header catches; 0,5 is read as 0.5.", Example: "0.50"},
 		{Name: "spam_action", Kind: "choice", Values: []string{"tag", "quarantine", "reject", "discard"}, Default: "tag", Needs: "spam_header",
 			Meaning: "What happens to spam.", Example: "quarantine"},
+		{Name: "spam_evaluation", Kind: "choice", Values: []string{"local", policy.GatewayOnly}, Default: "local",
+			Meaning: "Whether the local spam filter (rspamd, SpamAssassin, amavis) looks at this gateway's mail too, or the gateway alone decides.", Example: policy.GatewayOnly},
 		{Name: "dmarc", Kind: "choice", Values: dmarcModes,
 			Meaning: "As in [authentication], for this gateway's mail: report suits one that changes messages and so breaks signatures.", Example: "report"},
 	}},

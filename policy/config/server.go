@@ -18,8 +18,11 @@ type Server struct {
 	// Milter holds at least one address, none twice.
 	Milter []Listener
 	// Lookup holds at least one address too, none of them also in Milter. Nobody
-	// listens there unless [policy.Outbound.AsksLookup].
+	// listens there unless [policy.Settings.AsksLookup].
 	Lookup []Listener
+	// GatewayMilters are the milters for mail of gateways that alone evaluate spam, as
+	// Postfix writes them: gatemilter is one of them.
+	GatewayMilters string
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
 	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
@@ -63,12 +66,57 @@ func (f fields) server() Server {
 		MTAUser:     f.account("mta_user", "user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
+	s.GatewayMilters = f.gatewayMilters(s.Milter)
 	for _, l := range s.Lookup {
 		if slices.Contains(s.Milter, l) {
 			f.problem("lookup", "%s is listed under milter too (line %d): they speak different protocols, so write another one", quote(l.String()), f.line("milter"))
 		}
 	}
 	return s
+}
+
+// postfixQueue is Postfix's queue directory, within which it names unix sockets relatively.
+const postfixQueue = "/var/spool/postfix/"
+
+// asMilter writes a listener as in Postfix's smtpd_milters.
+func asMilter(l Listener) string {
+	if path, ok := strings.CutPrefix(l.Address, postfixQueue); ok {
+		return "unix:" + path
+	}
+	return l.String()
+}
+
+// gatewayMilters reads a list of milters that replaces Postfix's own: without gatemilter
+// among them, no rule would hold.
+func (f fields) gatewayMilters(own []Listener) string {
+	items := f.list(gatewayMiltersKey)
+	if len(items) == 0 {
+		if len(own) == 0 {
+			return "" // which has its problem already
+		}
+		return asMilter(own[0])
+	}
+	found := false
+	for _, item := range items {
+		network, address, _ := strings.Cut(item, ":")
+		if address == "" || network != "unix" && network != "inet" || strings.ContainsAny(item, " \t{}$") {
+			f.problem(gatewayMiltersKey, "%s is no milter as Postfix writes it: %s", quote(item), hintFor(item, "write unix:PATH, relative to the queue directory, or inet:HOST:PORT"))
+		}
+		found = found || slices.ContainsFunc(own, func(l Listener) bool {
+			return l.String() == item || l.Network == "unix" && strings.HasSuffix(l.Address, "/"+address)
+		})
+	}
+	if !found {
+		f.problem(gatewayMiltersKey, "gatemilter itself is not among them, so none of its rules would hold: write %s first", literally(f.ownMilter(own)))
+	}
+	return strings.Join(items, ", ")
+}
+
+func (f fields) ownMilter(own []Listener) string {
+	if len(own) == 0 {
+		return "unix:gatemilter/milter.sock"
+	}
+	return asMilter(own[0])
 }
 
 // needsUnix refuses listeners of which none can tell who asks for logins.

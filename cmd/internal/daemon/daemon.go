@@ -111,7 +111,7 @@ func (d *daemon) open(cfg *config.Config) ([]service, error) {
 	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
 	services := []service{{name: "milter", server: &milter.Server{NewSession: sessions.New, Report: d.log.trouble}}}
 	addresses := [][]config.Listener{cfg.Server.Milter}
-	if cfg.Settings.Outbound.AsksLookup() {
+	if cfg.Settings.AsksLookup() {
 		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble}})
 		addresses = append(addresses, cfg.Server.Lookup)
 	}
@@ -204,8 +204,8 @@ func (d *daemon) reload() {
 func needsRestart(a, b *config.Config) bool {
 	sockets := func(c *config.Config) config.Server {
 		s := c.Server
-		s.AuthservID, s.MTAUser = "", ""
+		s.AuthservID, s.MTAUser, s.GatewayMilters = "", "", ""
 		return s
 	}
-	return a.Log != b.Log || a.Settings.Outbound.AsksLookup() != b.Settings.Outbound.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
+	return a.Log != b.Log || a.Settings.AsksLookup() != b.Settings.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
 }

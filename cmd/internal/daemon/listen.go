@@ -31,7 +31,7 @@ func Preflight(c *config.Config) []error {
 	if _, err := newUserServers(c); err != nil {
 		found = append(found, err)
 	}
-	if c.Settings.Outbound.AsksLookup() {
+	if c.Settings.AsksLookup() {
 		listeners = slices.Concat(listeners, c.Server.Lookup)
 	}
 	for _, l := range listeners {

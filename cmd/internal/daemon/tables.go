@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ const (
 	// (smtp_tls_policy_maps of the transport). It is also the permission to use
 	// that nexthop: one that is no route's any more is a temporary failure.
 	TableTLS = "tls"
+	// TableMilters leads from a client's address to its milters, where these are not those
+	// of all others (smtpd_milter_maps).
+	TableMilters = "milters"
 )
 
 const (
@@ -48,6 +52,9 @@ func (d *daemon) tables() map[string]lookup.Table {
 			r, _ := d.current.Load().rules.Policy.RouteTo(recipient)
 			return d.current.Load().way(r)
 		}},
+		TableMilters: {Lookup: func(_ context.Context, _ lookup.Peer, client string) lookup.Answer {
+			return d.current.Load().milters(client)
+		}},
 		TableTLS: {
 			Lookup: func(ctx context.Context, _ lookup.Peer, nexthop string) lookup.Answer {
 				return d.current.Load().tlsPolicy(ctx, nexthop, d.log)
@@ -65,6 +72,16 @@ func (g *generation) way(r *policy.Route) lookup.Answer {
 		return lookup.NotFound()
 	}
 	return lookup.OK(policy.Transport + ":" + strings.Join(r.Nexthops(rand.IntN), ","))
+}
+
+// milters answers with the milters for a client whose mail the local spam filter leaves
+// alone.
+func (g *generation) milters(client string) lookup.Answer {
+	ip, err := netip.ParseAddr(client)
+	if err != nil || !g.rules.Policy.SkipsLocalFilter(ip.Unmap().WithZone("")) {
+		return lookup.NotFound()
+	}
+	return lookup.OK(g.config.Server.GatewayMilters)
 }
 
 // A way is a host of a route.

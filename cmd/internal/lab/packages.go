@@ -41,6 +41,11 @@ var debianPackages = map[string]debianPackage{
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
 		pidFile: "/run/opendkim/opendkim.pid",
 	},
+	"rspamd": {
+		program: "/usr/bin/rspamd",
+		config:  []string{"/etc/rspamd", "/etc/default/rspamd"},
+		pidFile: "/run/rspamd/rspamd.pid",
+	},
 	"opendkim-tools": {program: program("opendkim-genkey")},
 	"opendmarc": {
 		program: program("opendmarc"),
@@ -56,8 +61,8 @@ func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) err
 	return NeedPackages(ctx, logf, "postfix", "libsasl2-modules")
 }
 
-// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools or
-// opendmarc. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
+// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools,
+// opendmarc or rspamd. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
 // logf so. It refuses to install where that would remove another package, touch an existing configuration, or start a
 // service.
 func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {

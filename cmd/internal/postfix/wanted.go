@@ -50,14 +50,18 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	}
 	o := &c.Settings.Outbound
 	tables, err := address("lookup", c.Server.Lookup, queue)
-	if err != nil && o.AsksLookup() {
+	if err != nil && c.Settings.AsksLookup() {
 		return Wanted{}, err
+	}
+	if c.Settings.ChoosesMilters() && !contains(c.Server.GatewayMilters, milter) {
+		return Wanted{}, fmt.Errorf("[server] gateway_milters is %q, but Postfix reaches gatemilter as %q; write gateway_milters = %s", c.Server.GatewayMilters, milter, milter)
 	}
 	users := false
 	o.UserGateways(func(string, *policy.UserGateway) { users = true })
 	w := Wanted{Elements: []Element{
 		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
 		{Parameter: "smtpd_milters", Value: milter},
+		{Parameter: "smtpd_milter_maps", Value: "socketmap:" + tables + ":" + daemon.TableMilters, Absent: !c.Settings.ChoosesMilters()},
 		{Parameter: "sender_dependent_default_transport_maps", Value: "socketmap:" + tables + ":" + daemon.TableRoute, Absent: len(o.Routes) == 0},
 		{Parameter: "transport_maps", Value: recipientMap(o, tables), Absent: len(o.Recipients) == 0, Former: isRecipientMap},
 	}}
