@@ -100,7 +100,24 @@ func (t *Transaction) writing() *writing {
 		bodies = []string{t.sender}
 	}
 	w.authors, w.err = Authors(bodies)
+	if w.err != nil && w.user == nil {
+		w.authors = suspects(bodies)
+	}
 	return w
+}
+
+// suspects are all addresses that a reader may see in From fields that can be read in
+// several ways: who has none of his own to be compared with must not borrow another's.
+func suspects(bodies []string) (found []Author) {
+	for _, body := range bodies {
+		words := strings.FieldsFunc(body[:min(len(body), maxFromLen)], func(r rune) bool { return strings.ContainsRune(" \t\r\n,;:<>()[]\"", r) })
+		for _, word := range words {
+			if strings.Contains(word, "@") {
+				found = append(found, Author{Address: word})
+			}
+		}
+	}
+	return found
 }
 
 // unknown says which address the user may not have, or "".

@@ -131,6 +131,9 @@ func TestO8UnknownSender(t *testing.T) {
 
 		{"a login that nobody configured is left alone", outgoing(), as("carol@example.com", "c@example.com", "From: other@example.com"), unchanged},
 		{"but not with a user's address", outgoing(), as("carol@example.com", "carol@example.com", "From: alice+x@partner.example"), notHis},
+		{"nor in one of two fields", outgoing(), as("carol@example.com", "carol@example.com", "From: carol@example.com", "From: Alice <ALICE@partner.example>"), notHis},
+		{"nor in a field that can be read in two ways", outgoing(), as("carol@example.com", "carol@example.com", "From: alice@partner.example <carol@example.com>"), notHis},
+		{"one that can be read in two ways, of nobody's", outgoing(), as("carol@example.com", "carol@example.com", "From: x@other.example <carol@example.com>"), unchanged},
 		{"nor envelope sender", outgoing(), as("carol", "alice@example.com", "From: carol@example.com"), notHis},
 		{"without users there is no such rule", Settings{}, as("alice@example.com", "x@example.com", "From: ceo@example.com"), unchanged},
 
