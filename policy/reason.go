@@ -53,7 +53,7 @@ const (
 // Meanings says of each rule, in the order in which they are applied, what it
 // means that it spoke.
 var Meanings = []Reason{
-	{ExemptLogin, "the client is authenticated: no inbound rule applies, but those on its addresses"},
+	{ExemptLogin, "the client has logged in: no inbound rule applies (those on the user's addresses do)"},
 	{ExemptLocal, "the message was handed over on this host: no inbound rule applies"},
 	{ExemptInternal, "the client is in internal_networks: no inbound rule applies"},
 	{NotFromGateway, "the client is no host of a gateway"},

@@ -185,10 +185,11 @@ func (r *relay) deferred(to string) (reason string) {
 	return reason
 }
 
-// trusting is a line of main.cf: the authority that counts instead of the system's.
-func trusting(t *testing.T, ca *lab.CA) string {
+// trust makes an authority count instead of the system's, for all programs that the test
+// starts from now on.
+func trust(t *testing.T, ca *lab.CA) {
 	t.Helper()
-	return "smtp_tls_CAfile = " + writeCA(t, ca) + "\n"
+	t.Setenv("SSL_CERT_FILE", writeCA(t, ca))
 }
 
 // inClear is a route without demands.
@@ -216,7 +217,7 @@ func testRoutesBySender(t *testing.T, chroot bool) {
 	const gateway = "[outbound]\ngateway = gateway\n"
 	r := newRelay(t, routes+gateway, func(c *lab.Config) {
 		c.Chroot = chroot
-		c.Main += trusting(t, ca)
+		trust(t, ca)
 	})
 	hosts["direct"] = r.direct
 	hosts["address"].Answer(func(line string) string {
@@ -295,7 +296,7 @@ func TestRoutesMTASetup(t *testing.T) {
 	r.configure("")
 	r.setUp("--apply")
 	want := maps.Clone(r.before)
-	want["main.cf"] = strings.Replace(want["main.cf"], "\nsmtpd_milters = ", "\nsmtpd_milters = unix:gatemilter/milter.sock, ", 1)
+	want["main.cf"] = strings.Replace(want["main.cf"], "\nsmtpd_milters = ", "\nsmtpd_milters = { unix:gatemilter/milter.sock, default_action=tempfail }, ", 1)
 	if got := r.files(); !maps.Equal(got, want) {
 		t.Errorf("without routes:\n%s\nwant\n%s", got, want)
 	}

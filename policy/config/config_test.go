@@ -324,6 +324,7 @@ password_file = `+password+`
 server = smtp.bob.example
 tls = implicit
 password = p
+slot = 1
 `))
 	gateway := func(host string, port uint16, tls policy.UserTLS, user, password string, slot int) *policy.UserGateway {
 		return &policy.UserGateway{Host: host, Port: port, TLS: tls, Username: user, Password: policy.NewSecret(password), Slot: slot}

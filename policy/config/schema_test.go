@@ -19,7 +19,7 @@ var (
 		"outbound":     "[route relays]\nhost = relay.example.com\n[sender @relays.example]\nroute = relays\n",
 		"sender":       "[route exchange]\nhost = mail.example.com\n",
 		"recipient":    "[route exchange]\nhost = mail.example.com\n",
-		"user-gateway": "[outbound]\nallow_user_gateways = yes\n[user x]\naddresses = x@example.com\n",
+		"user-gateway": "[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 2\n[user x]\naddresses = x@example.com\n",
 	}
 )
 

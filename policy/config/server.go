@@ -63,7 +63,7 @@ func (f fields) server() Server {
 		Lookup:      f.listeners("lookup"),
 		SocketGroup: f.account("socket_group", "group"),
 		SocketMode:  f.socketMode("socket_mode"),
-		MTAUser:     f.account("mta_user", "user"),
+		MTAUser:     f.mtaUser("mta_user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
 	s.GatewayMilters = f.gatewayMilters(s.Milter)
@@ -77,6 +77,9 @@ func (f fields) server() Server {
 
 // postfixQueue is Postfix's queue directory, within which it names unix sockets relatively.
 const postfixQueue = "/var/spool/postfix/"
+
+// failSafe is a milter of Postfix's without which no mail is taken.
+func failSafe(milter string) string { return "{ " + milter + ", default_action=tempfail }" }
 
 // asMilter writes a listener as in Postfix's smtpd_milters.
 func asMilter(l Listener) string {
@@ -117,6 +120,16 @@ func (f fields) ownMilter(own []Listener) string {
 		return "unix:gatemilter/milter.sock"
 	}
 	return asMilter(own[0])
+}
+
+// mtaUser reads the user that the mail server runs as: its processes that deliver are never
+// those of root.
+func (f fields) mtaUser(key string) string {
+	name := f.account(key, "user")
+	if name == "root" {
+		f.problem(key, "%s is not the user that the mail server's clients run as: write the one that Postfix's mail_owner names, postfix", quote(name))
+	}
+	return name
 }
 
 // needsUnix refuses listeners of which none can tell who asks for logins.

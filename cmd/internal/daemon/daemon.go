@@ -198,6 +198,9 @@ func (d *daemon) reload() {
 	before := d.current.Swap(next)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
 	d.log.changes(next.config.Changes(before.config))
+	if setupOf(before.config) != setupOf(next.config) {
+		d.log.needsSetup()
+	}
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.

@@ -94,6 +94,12 @@ func (l *eventLog) reloaded(c *config.Config, restart bool) {
 	l.warnings(c)
 }
 
+// needsSetup says that Postfix has to be told of a change too: until then, mail may take
+// the way from before it, or the default one.
+func (l *eventLog) needsSetup() {
+	l.zap.Warn("Postfix needs other settings now: run gatemilter mta-setup postfix --apply, and postfix reload")
+}
+
 func (l *eventLog) reloadRefused(err error) {
 	var problems config.Errors
 	if !errors.As(err, &problems) {

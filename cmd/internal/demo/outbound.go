@@ -42,6 +42,7 @@ password = ` + alicesPassword + `
 server   = smtp.partner.example
 username = bob
 password = ` + bobsPassword + `
+slot     = 1
 [user-gateway alice alice@club.example]
 server   = mail.club.example
 tls      = implicit
@@ -68,7 +69,7 @@ func newOutboundStage(ctx context.Context, program string, ca *lab.CA, hosts mai
 		Mailboxes: []string{here},
 		Files:     map[string]string{"etc/hosts": hosts.table(), "etc/nsswitch.conf": "hosts: files\n", "etc/ca.pem": string(ca.PEM())},
 		// Where Postfix has no SASL, the login that the demo pretends allows no relaying.
-		Main: "mynetworks = 127.0.0.0/8, " + alice.ip + "\nsmtp_host_lookup = native\nsmtp_tls_CAfile = $queue_directory/etc/ca.pem\n",
+		Main: "mynetworks = 127.0.0.0/8, " + alice.ip + "\nsmtp_host_lookup = native\n",
 	}, hosts.withPorts(outboundRules))
 	if err == nil {
 		s.hosts = hosts

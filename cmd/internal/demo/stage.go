@@ -97,7 +97,10 @@ func (s *stage) startDaemon(ctx context.Context, program, rules string) error {
 
 // setUp tells Postfix of gatemilter, as the administrator would.
 func (s *stage) setUp(ctx context.Context, program string) error {
-	out, err := exec.CommandContext(ctx, program, "mta-setup", "postfix", "--postfix-config", s.postfix.ConfigDir(), "--config", s.config, "--apply").CombinedOutput()
+	cmd := exec.CommandContext(ctx, program, "mta-setup", "postfix", "--postfix-config", s.postfix.ConfigDir(), "--config", s.config, "--apply")
+	// The demo's authority stands for those that the system trusts.
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(s.postfix.QueueDir(), "etc/ca.pem"))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mta-setup: %w: %s", err, out)
 	}
