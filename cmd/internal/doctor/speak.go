@@ -88,7 +88,7 @@ func milterNegotiation(conn net.Conn) (string, error) {
 		offer = binary.BigEndian.AppendUint32(offer, n)
 	}
 	if _, err := conn.Write(packet(protocol.CodeOptNeg, offer)); err != nil {
-		return "", err
+		return "", silent(err)
 	}
 	var head [5]byte
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
@@ -128,7 +128,7 @@ var errNotLookup = errors.New("what listens there does not speak the socketmap p
 func lookupQuestion(conn net.Conn) (string, error) {
 	request := daemon.TableRoute + " " + harmless
 	if _, err := fmt.Fprintf(conn, "%d:%s,", len(request), request); err != nil {
-		return "", err
+		return "", silent(err)
 	}
 	in := bufio.NewReaderSize(conn, 16)
 	digits, err := in.ReadSlice(':')
