@@ -33,6 +33,8 @@ var layers = map[string]string{
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
+	"cmd/internal/verify":      "policy milter/tlsprobe",
+	"cmd/internal/doctor":      "all",
 	"cmd/gatemilter":           "all",
 }
 

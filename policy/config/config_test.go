@@ -134,7 +134,9 @@ func TestExample(t *testing.T) {
 			SenderHeader: true,
 		},
 	})
-	compare(t, "warnings", c.Warnings, []config.Problem(nil))
+	if len(c.Warnings) != 1 || c.Warnings[0].Key != "reject_other" {
+		t.Errorf("warnings %v, want one, that MX records can't be checked with domains = *", c.Warnings)
+	}
 	if got := c.Policy.GatewayOf(netip.MustParseAddr("192.0.2.55")); got != "filter" {
 		t.Errorf("the policy has gateway %q for 192.0.2.55, want filter", got)
 	}
@@ -440,4 +442,20 @@ func TestSample(t *testing.T) {
 			}
 		}
 	}
+}
+
+// All files that a configuration is made of, each once, are known.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	secret, included := filepath.Join(dir, "password"), filepath.Join(dir, "users.inc")
+	for path, text := range map[string]string{
+		secret:   "hunter2\n",
+		included: "[user-gateway a@home.example a@partner.example]\nserver = smtp.partner.example\npassword_file = " + secret + "\n[user-gateway a@home.example b@partner.example]\nserver = smtp.partner.example\npassword_file = " + secret + "\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	main := write(t, "[server]\ninclude = "+included+"\n[outbound]\nallow_user_gateways = yes\n[user a@home.example]\n")
+	compare(t, "files", load(t, main).Files(), []config.File{{Path: main}, {Path: included}, {Path: secret, Key: "password_file"}})
 }

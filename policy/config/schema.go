@@ -178,7 +178,7 @@ var schema = []SectionSpec{
 			Meaning: "The host's certificate must be signed by a trusted authority.", Example: "yes"},
 		{Name: "verify_hostname", Kind: kindBool, Values: yesNo, Default: "yes", Needs: "require_tls",
 			Meaning: "The certificate must bear the host's name; with mx_lookup, that of the MX host.", Example: "yes"},
-		{Name: caFileKey, Kind: "file", Needs: "require_ca",
+		{Name: caFileKey, Kind: fileKind, Needs: "require_ca",
 			Meaning: "A PEM file with the authorities that are trusted for this route; without it, the system's.", Example: "/etc/gatemilter/relay-ca.pem"},
 	}},
 	{Name: outSection, Meaning: "What holds for all outgoing mail, bounces and forwarded mail included.", Keys: []KeySpec{
@@ -218,7 +218,7 @@ var schema = []SectionSpec{
 			Meaning: "The password there. A file with passwords in it must not be readable by every user of this host.", Example: "correct horse battery staple"},
 		{Name: slotKey, Kind: "number", Default: "0",
 			Meaning: "Where several users have this address with servers of their own, each needs a number of his own, from 0 to below user_gateway_slots, and keeps it: mail that waits is known by it.", Example: "1"},
-		{Name: passwordFileKey, Kind: "file",
+		{Name: passwordFileKey, Kind: fileKind,
 			Meaning: "Instead of password: a file with it as its only line.", Example: "/etc/gatemilter/secrets/alice-partner"},
 	}},
 }

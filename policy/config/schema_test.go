@@ -23,8 +23,8 @@ var (
 	}
 )
 
-// unsafe are values that are warned of, on purpose.
-var unsafe = map[string]string{"tls": "none"}
+// unsafe are values that are warned of, on purpose; the second one without domains.
+var unsafe = map[string]string{"tls": "none", "reject_other": "yes"}
 
 // with is a configuration with one more line in a section of that kind, and what the
 // line needs beside it.
