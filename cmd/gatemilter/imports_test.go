@@ -33,6 +33,7 @@ var layers = map[string]string{
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
+	"cmd/internal/manual":      "policy policy/config",
 	"cmd/gatemilter":           "all",
 }
 
