@@ -35,6 +35,7 @@ var layers = map[string]string{
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
 	"cmd/internal/verify":      "policy milter/tlsprobe",
 	"cmd/internal/doctor":      "all",
+	"cmd/internal/manual":      "policy policy/config",
 	"cmd/gatemilter":           "all",
 }
 

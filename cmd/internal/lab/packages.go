@@ -47,6 +47,9 @@ var debianPackages = map[string]debianPackage{
 		pidFile: "/run/rspamd/rspamd.pid",
 	},
 	"opendkim-tools": {program: program("opendkim-genkey")},
+	"mandoc":         {program: "/usr/bin/mandoc"},
+	"zsh":            {program: "/usr/bin/zsh"},
+	"fish":           {program: "/usr/bin/fish"},
 	"opendmarc": {
 		program: program("opendmarc"),
 		with:    []string{"dbconfig-no-thanks"}, // else a MySQL server would be configured
@@ -61,10 +64,9 @@ func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) err
 	return NeedPackages(ctx, logf, "postfix", "libsasl2-modules")
 }
 
-// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools,
-// opendmarc or rspamd. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
-// logf so. It refuses to install where that would remove another package, touch an existing configuration, or start a
-// service.
+// NeedPackages returns nil if the named programs, which must be among debianPackages, are installed. Those that are not
+// it installs from Debian's packages, unconfigured and without starting them, and tells logf so. It refuses to install
+// where that would remove another package, touch an existing configuration, or start a service.
 func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {
 	if err := needRoot(); err != nil {
 		return err
