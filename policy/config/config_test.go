@@ -77,7 +77,7 @@ func TestExample(t *testing.T) {
 		SocketGroup:    "postfix",
 		SocketMode:     0o660,
 		MTAUser:        "postfix",
-		GatewayMilters: "unix:gatemilter/milter.sock",
+		GatewayMilters: "{ unix:gatemilter/milter.sock, default_action=tempfail }",
 		AuthservID:     "mx.example.com",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
@@ -155,7 +155,7 @@ func TestDefaults(t *testing.T) {
 		SocketMode: 0o660,
 		MTAUser:    "postfix",
 
-		GatewayMilters: "unix:gatemilter/milter.sock",
+		GatewayMilters: "{ unix:gatemilter/milter.sock, default_action=tempfail }",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
 	compare(t, "dns", c.DNS, config.DNS{Timeout: 5 * time.Second})

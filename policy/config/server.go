@@ -78,8 +78,9 @@ func (f fields) server() Server {
 // postfixQueue is Postfix's queue directory, within which it names unix sockets relatively.
 const postfixQueue = "/var/spool/postfix/"
 
-// failSafe is a milter of Postfix's without which no mail is taken.
-func failSafe(milter string) string { return "{ " + milter + ", default_action=tempfail }" }
+// FailSafe is an element of Postfix's smtpd_milters: a milter without which no mail is
+// taken, whatever milter_default_action says of others.
+func FailSafe(milter string) string { return "{ " + milter + ", default_action=tempfail }" }
 
 // asMilter writes a listener as in Postfix's smtpd_milters.
 func asMilter(l Listener) string {
@@ -97,17 +98,19 @@ func (f fields) gatewayMilters(own []Listener) string {
 		if len(own) == 0 {
 			return "" // which has its problem already
 		}
-		return asMilter(own[0])
+		return FailSafe(asMilter(own[0]))
 	}
 	found := false
-	for _, item := range items {
+	for i, item := range items {
 		network, address, _ := strings.Cut(item, ":")
 		if address == "" || network != "unix" && network != "inet" || strings.ContainsAny(item, " \t{}$") {
 			f.problem(gatewayMiltersKey, "%s is no milter as Postfix writes it: %s", quote(item), hintFor(item, "write unix:PATH, relative to the queue directory, or inet:HOST:PORT"))
 		}
-		found = found || slices.ContainsFunc(own, func(l Listener) bool {
+		if slices.ContainsFunc(own, func(l Listener) bool {
 			return l.String() == item || l.Network == "unix" && strings.HasSuffix(l.Address, "/"+address)
-		})
+		}) {
+			found, items[i] = true, FailSafe(item)
+		}
 	}
 	if !found {
 		f.problem(gatewayMiltersKey, "gatemilter itself is not among them, so none of its rules would hold: write %s first", literally(f.ownMilter(own)))

@@ -38,7 +38,7 @@ func TestElements(t *testing.T) {
 // An element of an earlier version gives way to today's, one with settings of the
 // administrator's stays, and all of them go.
 func TestElementIn(t *testing.T) {
-	e := Element{Value: failSafe("unix:g"), Former: func(e string) bool { return e == "unix:g" }}
+	e := Element{Value: config.FailSafe("unix:g"), Former: func(e string) bool { return e == "unix:g" }}
 	const ours = "{ unix:g, default_action=tempfail }"
 	for list, want := range map[string][2]string{
 		"":                      {ours, ""},

@@ -44,9 +44,6 @@ func systemRoots() string {
 // message. Postfix looks only at fields that milters add, so no client can write one.
 const headerChecks = "regexp:{ {/^" + policy.RouteField + ":[[:space:]]*(" + policy.Transport + `-users?(-[0-9]+)?:\[[-0-9a-z.:]+\]:[0-9]+)$$/ FILTER $$1} }`
 
-// failSafe is a milter without which no mail is taken, whatever main.cf has for others.
-func failSafe(milter string) string { return "{ " + milter + ", default_action=tempfail }" }
-
 // maxArgument is how long an argument of a command may be, in octets (execve(2)); postconf
 // takes a value as one.
 const maxArgument = 128 << 10
@@ -73,7 +70,7 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	o.UserGateways(func(string, *policy.UserGateway) { users = true })
 	w := Wanted{Elements: []Element{
 		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
-		{Parameter: "smtpd_milters", Value: failSafe(milter), Former: func(e string) bool { return e == milter }},
+		{Parameter: "smtpd_milters", Value: config.FailSafe(milter), Former: func(e string) bool { return e == milter }},
 		{Parameter: "smtpd_milter_maps", Value: "socketmap:" + tables + ":" + daemon.TableMilters, Absent: !c.Settings.ChoosesMilters()},
 		{Parameter: "sender_dependent_default_transport_maps", Value: "socketmap:" + tables + ":" + daemon.TableRoute, Absent: len(o.Routes) == 0},
 		{Parameter: "transport_maps", Value: recipientMap(o, tables), Absent: len(o.Recipients) == 0, Former: isRecipientMap},
