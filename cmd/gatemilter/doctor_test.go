@@ -204,7 +204,9 @@ func TestDoctorFaults(t *testing.T) {
 		{"no table of routes", func() { w.postconf("-X", "sender_dependent_default_transport_maps") }, "sender_dependent_default_transport_maps", doctor.Fail, "is unset"},
 		{"no transport", func() { w.postconf("-M", "-X", "gatemilter/unix") }, "master.cf gatemilter/unix", doctor.Fail, "is missing"},
 		{"old transport", func() { w.postconf("-P", "gatemilter/unix/smtp_tls_security_level=may") }, "master.cf gatemilter/unix", doctor.Fail, "is not as this configuration needs it"},
-		{"second milter", func() { w.postconf("-e", "smtpd_milters = { inet:127.0.0.1:1, default_action=accept }, { "+ours+", default_action=tempfail }") }, "smtpd_milters", doctor.Warn, "behind inet:127.0.0.1:1"},
+		{"second milter", func() {
+			w.postconf("-e", "smtpd_milters = { inet:127.0.0.1:1, default_action=accept }, { "+ours+", default_action=tempfail }")
+		}, "smtpd_milters", doctor.Warn, "behind inet:127.0.0.1:1"},
 		{"as it was wired before", func() { w.postconf("-e", "smtpd_milters = "+ours) }, "smtpd_milters", doctor.Fail, "is not used as configured"},
 		{"ours lets all in", func() { w.postconf("-e", "smtpd_milters = { "+ours+", default_action=accept }") }, "default_action", doctor.Fail, "is accept"},
 		{"a server with a list of its own lets all in", func() {
