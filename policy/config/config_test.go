@@ -74,6 +74,7 @@ func TestExample(t *testing.T) {
 			{Network: "tcp", Address: "[::1]:9624"},
 		},
 		Lookup:      []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
+		Admin:       []config.Listener{{Network: "tcp", Address: "127.0.0.1:9625"}, {Network: "unix", Address: "/run/gatemilter/admin.sock"}},
 		SocketGroup: "postfix",
 		SocketMode:  0o660,
 		MTAUser:     "postfix",
