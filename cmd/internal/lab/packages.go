@@ -42,6 +42,13 @@ var debianPackages = map[string]debianPackage{
 		pidFile: "/run/opendkim/opendkim.pid",
 	},
 	"opendkim-tools": {program: program("opendkim-genkey")},
+	// The browser and the monitoring that the daemon's admin pages are for. (Debian ships promtool with the server.)
+	"chromium": {program: program("chromium"), config: []string{"/etc/chromium.d"}},
+	"prometheus": {
+		program: program("promtool"),
+		config:  []string{"/etc/prometheus", "/etc/default/prometheus"},
+		pidFile: "/run/prometheus/prometheus.pid",
+	},
 	"opendmarc": {
 		program: program("opendmarc"),
 		with:    []string{"dbconfig-no-thanks"}, // else a MySQL server would be configured
@@ -56,8 +63,8 @@ func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) err
 	return NeedPackages(ctx, logf, "postfix", "libsasl2-modules")
 }
 
-// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools or
-// opendmarc. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
+// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools,
+// opendmarc, chromium or prometheus. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
 // logf so. It refuses to install where that would remove another package, touch an existing configuration, or start a
 // service.
 func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {
