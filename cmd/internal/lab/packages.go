@@ -43,9 +43,9 @@ var debianPackages = map[string]debianPackage{
 	},
 	"opendkim-tools": {program: program("opendkim-genkey")},
 	// The browser and the monitoring that the daemon's admin pages are for. (Debian ships promtool with the server.)
-	"chromium": {program: program("chromium"), config: []string{"/etc/chromium.d"}},
+	"chromium": {program: "/usr/bin/chromium", config: []string{"/etc/chromium.d"}},
 	"prometheus": {
-		program: program("promtool"),
+		program: "/usr/bin/promtool",
 		config:  []string{"/etc/prometheus", "/etc/default/prometheus"},
 		pidFile: "/run/prometheus/prometheus.pid",
 	},
