@@ -44,8 +44,8 @@ func outcomeOf(r *milter.Record) string {
 	return r.Verdict.Action.String()
 }
 
-// A Decision is what the page shows of a message.
-type Decision struct {
+// A decision is what the page shows of a message.
+type decision struct {
 	Time              time.Time
 	QueueID           string
 	Outcome           string
@@ -58,26 +58,26 @@ type Decision struct {
 	Reply             string
 	Recipients        int
 	Refused           int
-	Results           []Result
-	Steps             []Step
+	Results           []result
+	Steps             []step
 	Duration          time.Duration
 	Error             string
 }
 
-// A Result is that of an authentication method.
-type Result struct{ Method, Word, Of string }
+// A result is that of an authentication method.
+type result struct{ Method, Word, Of string }
 
-// A Step is a rule that spoke, and for how many recipients; 0 where it spoke of all.
-type Step struct {
+// A step is a rule that spoke, and for how many recipients; 0 where it spoke of all.
+type step struct {
 	Rule, Text string
 	Recipients int
 }
 
 // newDecision returns what is kept of a message. One that the client gave up before
 // anything was decided is not worth that.
-func newDecision(r *milter.Record, outcome string) (d Decision, kept bool) {
+func newDecision(r *milter.Record, outcome string) (d decision, kept bool) {
 	v := &r.Verdict
-	d = Decision{
+	d = decision{
 		QueueID: short(r.QueueID), Outcome: outcome, Observed: r.Mode == policy.Observe && outcome == v.Action.String(),
 		Direction: v.Direction.String(), Sender: short(r.Sender),
 		Client: address(r.Client.IP), Name: short(r.Client.Name), TLS: r.Client.TLS.String(),
@@ -114,10 +114,10 @@ func sourceOf(s *policy.Source) string {
 	return s.IP.String()
 }
 
-func results(a *policy.Authentication) (list []Result) {
+func results(a *policy.Authentication) (list []result) {
 	add := func(method string, r policy.AuthResult, of string) {
 		if r != "" && len(list) < maxResults {
-			list = append(list, Result{method, short(string(r)), short(of)})
+			list = append(list, result{method, short(string(r)), short(of)})
 		}
 	}
 	add("SPF", a.SPF.Result, a.SPF.Domain)
@@ -130,10 +130,10 @@ func results(a *policy.Authentication) (list []Result) {
 
 // steps are the rules that spoke, on the message or on recipients, in order; the same
 // words are said once.
-func steps(v *policy.Verdict) (list []Step) {
+func steps(v *policy.Verdict) (list []step) {
 	add := func(r policy.Reason, recipients int) {
-		s := Step{Rule: string(r.Code), Text: short(r.Text)}
-		i := slices.IndexFunc(list, func(t Step) bool { return t.Rule == s.Rule && t.Text == s.Text })
+		s := step{Rule: string(r.Code), Text: short(r.Text)}
+		i := slices.IndexFunc(list, func(t step) bool { return t.Rule == s.Rule && t.Text == s.Text })
 		switch {
 		case i >= 0:
 			list[i].Recipients += recipients
@@ -171,18 +171,18 @@ func codes(v *policy.Verdict) (list []policy.Code) {
 
 // recent are the last decisions.
 type recent struct {
-	ring [maxDecisions]Decision
+	ring [maxDecisions]decision
 	n    int
 }
 
-func (r *recent) add(d Decision) {
+func (r *recent) add(d decision) {
 	r.ring[r.n%maxDecisions] = d
 	r.n++
 }
 
 // newest returns all of them, the newest first.
-func (r *recent) newest() []Decision {
-	list := make([]Decision, 0, min(r.n, maxDecisions))
+func (r *recent) newest() []decision {
+	list := make([]decision, 0, min(r.n, maxDecisions))
 	for i := r.n - 1; i >= max(0, r.n-maxDecisions); i-- {
 		list = append(list, r.ring[i%maxDecisions])
 	}

@@ -99,15 +99,19 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 
 var looks = []look{{360, "light"}, {360, "dark"}, {768, "light"}, {1280, "light"}, {1280, "dark"}}
 
-// TestS6PageFits: in no look, with no message open or all, does anything stick out of the window, and
+// TestS6PageFits: in no look, with no message open or some, or of a daemon that only begins, does anything stick out of the window, and
 // all text can be told from what is behind it (WCAG 2.2, 1.4.3). SCREENSHOTS=DIR keeps what it looks like.
 func TestS6PageFits(t *testing.T) {
 	ctx, complaints := browser(t)
-	url := serve(t, eventful(t))
+	url, fresh := serve(t, eventful(t)), serve(t, newMonitor((&clock{began}).now, "v1.2.3", func() uint64 { return 0 }))
 	for _, l := range looks {
-		for _, open := range []bool{false, true} {
-			name := fmt.Sprintf("%d-%s-open=%v", l.width, l.colour, open)
-			l.show(t, ctx, url)
+		for name, open := range map[string]bool{"closed": false, "open": true, "fresh": false} {
+			page := url
+			if name == "fresh" {
+				page = fresh
+			}
+			name := fmt.Sprintf("%d-%s-%s", l.width, l.colour, name)
+			l.show(t, ctx, page)
 			if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf("document.querySelectorAll('details').forEach((d, i) => d.open = %v && i < 8)", open))); err != nil {
 				t.Fatal(err)
 			}

@@ -31,7 +31,7 @@ type view struct {
 	Reasons   []bar
 	Gateways  []gatewayView
 	Routes    []routeView
-	Decisions []Decision
+	Decisions []decision
 }
 
 type serviceView struct {
