@@ -30,6 +30,8 @@ var layers = map[string]string{
 	"milter/lookup":            "milter/accept",
 	"milter/tlsprobe":          "policy",
 	"cmd/internal/lab":         "",
+	"cmd/internal/visible":     "",
+	"cmd/internal/admin":       "milter milter/accept milter/lookup policy policy/auth/dns policy/config cmd/internal/visible",
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",

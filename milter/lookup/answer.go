@@ -31,6 +31,9 @@ const (
 	statusNotFound
 )
 
+// Statuses are the statuses of answers as statistics name them.
+var Statuses = [...]string{statusTemp: "temp", statusOK: "ok", statusNotFound: "notfound"}
+
 // An Answer is what a table has for a key. The zero Answer is a temporary
 // failure.
 type Answer struct {

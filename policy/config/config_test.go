@@ -79,6 +79,7 @@ func TestExample(t *testing.T) {
 		MTAUser:        "postfix",
 		GatewayMilters: "{ unix:gatemilter/milter.sock, default_action=tempfail }",
 		AuthservID:     "mx.example.com",
+		Admin:          []config.Listener{{Network: "tcp", Address: "127.0.0.1:9625"}, {Network: "unix", Address: "/run/gatemilter/admin.sock"}},
 	})
 	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
 	exchange := &policy.Route{

@@ -60,7 +60,7 @@ func checkOurselves(f fields, key string, h policy.Host, server Server) {
 
 // listensAt says whether a host is one of our own sockets.
 func (s Server) listensAt(h policy.Host) bool {
-	for _, l := range slices.Concat(s.Milter, s.Lookup) {
+	for _, l := range slices.Concat(s.Milter, s.Lookup, s.Admin) {
 		at, err := netip.ParseAddrPort(l.Address)
 		if err != nil || at.Port() != h.Port {
 			continue

@@ -23,6 +23,9 @@ type Server struct {
 	// GatewayMilters are the milters for mail of gateways that alone evaluate spam, as
 	// Postfix writes them: gatemilter is one of them.
 	GatewayMilters string
+	// Admin holds where the admin pages are served, mostly nowhere. None is also in
+	// Milter or Lookup.
+	Admin []Listener
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
 	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
@@ -59,20 +62,28 @@ type Log struct {
 
 func (f fields) server() Server {
 	s := Server{
-		Milter:      f.listeners("milter"),
-		Lookup:      f.listeners("lookup"),
+		Milter:      f.listeners("milter", parseListener, f.doubtListener),
+		Lookup:      f.listeners("lookup", parseListener, f.doubtListener),
+		Admin:       f.listeners("admin", parseAdmin, f.doubtAdmin),
 		SocketGroup: f.account("socket_group", "group"),
 		SocketMode:  f.socketMode("socket_mode"),
 		MTAUser:     f.mtaUser("mta_user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
 	s.GatewayMilters = f.gatewayMilters(s.Milter)
-	for _, l := range s.Lookup {
-		if slices.Contains(s.Milter, l) {
-			f.problem("lookup", "%s is listed under milter too (line %d): they speak different protocols, so write another one", quote(l.String()), f.line("milter"))
+	f.apart("lookup", s.Lookup, "milter", s.Milter)
+	f.apart("admin", s.Admin, "milter", s.Milter)
+	f.apart("admin", s.Admin, "lookup", s.Lookup)
+	return s
+}
+
+// apart refuses listeners that another key lists too.
+func (f fields) apart(key string, listeners []Listener, other string, taken []Listener) {
+	for _, l := range listeners {
+		if slices.Contains(taken, l) {
+			f.problem(key, "%s is listed under %s too (line %d): they speak different protocols, so write another one", quote(l.String()), other, f.line(other))
 		}
 	}
-	return s
 }
 
 // postfixQueue is Postfix's queue directory, within which it names unix sockets relatively.
@@ -148,10 +159,10 @@ func (f fields) mode() policy.Mode {
 
 func (f fields) log() Log { return Log{Format: f.choice("format"), Level: f.choice("level")} }
 
-func (f fields) listeners(key string) []Listener {
+func (f fields) listeners(key string, parse func(string) (Listener, error), doubt func(string, Listener)) []Listener {
 	var listeners []Listener
 	for _, item := range f.list(key) {
-		l, err := parseListener(item)
+		l, err := parse(item)
 		switch {
 		case err != nil:
 			f.problem(key, "%s", err)
@@ -159,7 +170,7 @@ func (f fields) listeners(key string) []Listener {
 			f.problem(key, "%s is listed twice: remove one of them", quote(item))
 		default:
 			listeners = append(listeners, l)
-			f.doubtListener(key, l)
+			doubt(key, l)
 		}
 	}
 	return listeners
@@ -175,9 +186,26 @@ func (f fields) doubtListener(key string, l Listener) {
 	if ip := at.Addr(); ip.IsUnspecified() || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
 		f.doubt(key, "%s can be reached by others: let a firewall admit your mail servers only, for milter has no login", l)
 	}
+	f.doubtPort(key, l, at)
+}
+
+func (f fields) doubtPort(key string, l Listener, at netip.AddrPort) {
 	if at.Port() == 0 {
 		f.doubt(key, "%s has port 0: the system chooses another port at every start, which suits only tests", l)
 	}
+}
+
+// doubtAdmin warns of all addresses but this host's own: who reads the pages learns who
+// writes to whom.
+func (f fields) doubtAdmin(key string, l Listener) {
+	at, err := netip.ParseAddrPort(l.Address)
+	if err != nil {
+		return
+	}
+	if !at.Addr().IsLoopback() {
+		f.doubt(key, "%s can be reached by others: let a firewall admit your monitoring only, for the pages have no login", l)
+	}
+	f.doubtPort(key, l, at)
 }
 
 // maxSocketPath is how long the path of a unix socket may be (unix(7)), in octets.
@@ -192,6 +220,15 @@ func parseListener(s string) (Listener, error) {
 		return parseInet(address)
 	}
 	return Listener{}, fmt.Errorf("%s is no listener: %s", quote(s), listenerHint(s))
+}
+
+// parseAdmin reads a listener that may be written as a browser's address bar has it,
+// ADDRESS:PORT.
+func parseAdmin(s string) (Listener, error) {
+	if host, _, err := net.SplitHostPort(s); err == nil && host != "unix" && host != "local" {
+		return parseInet(s)
+	}
+	return parseListener(s)
 }
 
 // listenerHint writes what somebody may have meant in our way.

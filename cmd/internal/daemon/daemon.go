@@ -21,8 +21,10 @@ import (
 	"syscall"
 	"time"
 
+	"gatemilter/cmd/internal/admin"
 	"gatemilter/milter"
 	"gatemilter/milter/lookup"
+	"gatemilter/policy/auth/dns"
 	"gatemilter/policy/config"
 )
 
@@ -39,6 +41,8 @@ type daemon struct {
 	current atomic.Pointer[generation]
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
+	// admin makes the admin pages; nil where none are served.
+	admin *admin.Monitor
 }
 
 // A generation is a configuration and what was made of it.
@@ -47,6 +51,8 @@ type generation struct {
 	rules  milter.Rules
 	ways   map[string]*way
 	users  userServers
+	// dnsStats counts the questions to the DNS; nil where nothing is asked.
+	dnsStats func() dns.Stats
 }
 
 // read makes a generation of the files.
@@ -55,7 +61,7 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := NewRules(cfg)
+	rules, dnsStats, err := newRules(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +69,7 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users}, nil
+	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users, dnsStats}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
@@ -78,6 +84,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
 	d.current.Store(g)
+	d.watch(g)
 	shareProcessors()
 	// When the reader of the log goes away, that is no reason to go away too.
 	signal.Ignore(syscall.SIGPIPE)
@@ -93,6 +100,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return err
 	}
 	d.log.started(cfg, services)
+	d.serving(services)
 	return d.serve(ctx, services, hangup)
 }
 
@@ -108,12 +116,15 @@ type service struct {
 
 // open opens all sockets, or none.
 func (d *daemon) open(cfg *config.Config) ([]service, error) {
-	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
+	sessions := &milter.Sessions{Rules: d.rules, Report: d.message}
 	services := []service{{name: "milter", server: &milter.Server{NewSession: sessions.New, Report: d.log.trouble}}}
 	addresses := [][]config.Listener{cfg.Server.Milter}
 	if cfg.Settings.AsksLookup() {
-		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble}})
+		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble, Observe: d.admin.Lookup}})
 		addresses = append(addresses, cfg.Server.Lookup)
+	}
+	if len(cfg.Server.Admin) > 0 {
+		services, addresses = append(services, d.adminService()), append(addresses, cfg.Server.Admin)
 	}
 	for i := range services {
 		var err error
@@ -170,10 +181,12 @@ func (d *daemon) serve(ctx context.Context, services []service, hangup <-chan os
 		}
 	}
 	d.log.stopping(cause)
+	d.admin.Stopping()
 	return errors.Join(cause, d.shutdown(ctx, services))
 }
 
-// shutdown lets messages in progress finish. The MTA may ask for routes until then.
+// shutdown lets messages in progress finish. The MTA may ask for routes until then, and
+// the admin pages tell until the end that we stop.
 func (d *daemon) shutdown(ctx context.Context, services []service) error {
 	defer d.log.stopped()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
@@ -193,9 +206,11 @@ func (d *daemon) reload() {
 	next, err := read(d.path)
 	if err != nil {
 		d.log.reloadRefused(err)
+		d.admin.ReloadRefused(err)
 		return
 	}
 	before := d.current.Swap(next)
+	d.admin.Configured(next.config, next.dnsStats)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
 	d.log.changes(next.config.Changes(before.config))
 	if setupOf(before.config) != setupOf(next.config) {

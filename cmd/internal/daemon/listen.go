@@ -27,7 +27,7 @@ func Preflight(c *config.Config) []error {
 			found = append(found, err)
 		}
 	}
-	listeners := c.Server.Milter
+	listeners := slices.Concat(c.Server.Milter, c.Server.Admin)
 	if _, err := newUserServers(c); err != nil {
 		found = append(found, err)
 	}

@@ -41,6 +41,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	case q.lines <- bytes.Clone(line):
 	default:
 		q.dropped.Add(1)
+		linesDropped.Add(1)
 	}
 	return len(line), nil
 }

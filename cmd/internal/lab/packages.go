@@ -50,6 +50,13 @@ var debianPackages = map[string]debianPackage{
 	"mandoc":         {program: "/usr/bin/mandoc"},
 	"zsh":            {program: "/usr/bin/zsh"},
 	"fish":           {program: "/usr/bin/fish"},
+	// The browser and the monitoring that the daemon's admin pages are for. (Debian ships promtool with the server.)
+	"chromium": {program: "/usr/bin/chromium", config: []string{"/etc/chromium.d"}},
+	"prometheus": {
+		program: "/usr/bin/promtool",
+		config:  []string{"/etc/prometheus", "/etc/default/prometheus"},
+		pidFile: "/run/prometheus/prometheus.pid",
+	},
 	"opendmarc": {
 		program: program("opendmarc"),
 		with:    []string{"dbconfig-no-thanks"}, // else a MySQL server would be configured
