@@ -79,7 +79,7 @@ func TestExample(t *testing.T) {
 		MTAUser:     "postfix",
 		AuthservID:  "mx.example.com",
 	})
-	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
+	compare(t, "log", c.Log, config.Log{Target: "journal", Format: "json", Level: "debug"})
 	exchange := &policy.Route{
 		Name:    "exchange",
 		Primary: []policy.Host{{Name: "mail.example.com", Port: 25, Load: 100}},

@@ -36,6 +36,7 @@ var debianPackages = map[string]debianPackage{
 		pidFile: filepath.Join(systemQueue, pidFile),
 	},
 	"libsasl2-modules": {program: "/usr/lib/*/sasl2/libplain.so.2"},
+	"systemd":          {program: "/lib/systemd/systemd-journald"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
@@ -56,8 +57,8 @@ func NeedPostfix(ctx context.Context, logf func(format string, args ...any)) err
 	return NeedPackages(ctx, logf, "postfix", "libsasl2-modules")
 }
 
-// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, opendkim, opendkim-tools or
-// opendmarc. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
+// NeedPackages returns nil if the named programs are installed: postfix, libsasl2-modules, systemd, opendkim,
+// opendkim-tools or opendmarc. Those that are not it installs from Debian's packages, unconfigured and without starting them, and tells
 // logf so. It refuses to install where that would remove another package, touch an existing configuration, or start a
 // service.
 func NeedPackages(ctx context.Context, logf func(format string, args ...any), names ...string) error {
