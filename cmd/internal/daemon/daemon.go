@@ -93,6 +93,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return err
 	}
 	d.log.started(cfg, services)
+	d.notifyReady(services)
 	return d.serve(ctx, services, hangup)
 }
 
@@ -159,17 +160,23 @@ func (d *daemon) serve(ctx context.Context, services []service, hangup <-chan os
 			}()
 		}
 	}
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go d.watch(watched, services)
 	var cause error
 	for cause == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-hangup:
-			d.reload()
+			d.notifyReloading()
+			d.notifyReloaded(services, d.reload())
 		case err := <-failed:
 			cause = fmt.Errorf("socket lost: %w", err)
 		}
 	}
+	unwatch()
 	d.log.stopping(cause)
+	d.notifyStopping()
 	return errors.Join(cause, d.shutdown(ctx, services))
 }
 
@@ -189,14 +196,15 @@ func (d *daemon) shutdown(ctx context.Context, services []service) error {
 
 // reload reads the configuration again. All that can fail happens before anything
 // changes.
-func (d *daemon) reload() {
+func (d *daemon) reload() error {
 	next, err := read(d.path)
 	if err != nil {
 		d.log.reloadRefused(err)
-		return
+		return err
 	}
 	d.current.Store(next)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
+	return nil
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.
