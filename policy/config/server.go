@@ -84,7 +84,9 @@ func (f fields) mode() policy.Mode {
 	return map[string]policy.Mode{"enforce": policy.Enforce, "observe": policy.Observe}[f.choice("mode")]
 }
 
-func (f fields) log() Log { return Log{Target: f.choice("target"), Format: f.choice("format"), Level: f.choice("level")} }
+func (f fields) log() Log {
+	return Log{Target: f.choice("target"), Format: f.choice("format"), Level: f.choice("level")}
+}
 
 func (f fields) listeners(key string) []Listener {
 	var listeners []Listener
