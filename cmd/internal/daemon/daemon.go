@@ -67,8 +67,8 @@ func read(path string) (*generation, error) {
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
-// SIGINT comes. The log goes to stderr. The error says why it could not start or had
-// to end.
+// SIGINT comes. The log goes to stderr or the journal. The error says why it could not
+// start or had to end.
 func Run(ctx context.Context, path string, stderr io.Writer) error {
 	g, err := read(path)
 	if err != nil {
