@@ -93,10 +93,11 @@ func bootService(t *testing.T) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	boot := exec.CommandContext(ctx, "sh", must(filepath.Abs("testdata/systemd/boot.sh")), dir)
+	group := filepath.Base(filepath.Dir(dir)) // t.TempDir's unique part
+	boot := exec.CommandContext(ctx, "sh", must(filepath.Abs("testdata/systemd/boot.sh")), dir, group)
 	boot.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	out, err := boot.CombinedOutput()
-	removeCgroups(t, filepath.Base(dir))
+	removeCgroups(t, group)
 	if _, done := os.Stat(filepath.Join(dir, "done")); err != nil || done != nil {
 		t.Fatalf("%v, %v\n%s", err, done, out)
 	}

@@ -1,16 +1,17 @@
 # Boots systemd, as process 1 of its own namespaces, with a copy of this system's files above
 # which it may write as it likes, and starts gatemilter's unit there. Nothing of this system is
-# changed. Arguments: a directory with what is to be installed and run, for results too.
+# changed. Arguments: a directory with what is to be installed and run, for results too; and the
+# name of a control group.
 set -e
-work=$1
-case $2 in
+work=$1 group=$2
+case $3 in
 '')
 	# Control groups of its own, too: systemd would put its own at the root of what it sees.
 	mkdir "$work/cgroup"
 	mount -t cgroup2 none "$work/cgroup"
-	mkdir "$work/cgroup/$(basename "$work")"
-	echo $$ >"$work/cgroup/$(basename "$work")/cgroup.procs"
-	exec unshare --cgroup --pid --fork --kill-child --uts --ipc --net sh "$0" "$work" inside
+	mkdir "$work/cgroup/$group"
+	echo $$ >"$work/cgroup/$group/cgroup.procs"
+	exec unshare --cgroup --pid --fork --kill-child --uts --ipc --net sh "$0" "$work" "$group" inside
 	;;
 esac
 
