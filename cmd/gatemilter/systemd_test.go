@@ -30,7 +30,7 @@ var serviceFiles = map[string]string{
 	"local.conf":    "[Service]\nLoadCredential=alice-partner:/etc/gatemilter/secret\nWatchdogSec=6s\n",
 	"journald.conf": "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=\nForwardToWall=no\n",
 	"test.target":   "[Unit]\nWants=systemd-journald.socket systemd-journald.service steps.service\n",
-	"steps.service": "[Service]\nType=oneshot\nExecStart=/bin/sh /run/test/steps.sh\n",
+	"steps.service": "[Service]\nType=oneshot\nStandardError=file:/run/test/trace\nExecStart=/bin/sh -x /run/test/steps.sh\n",
 }
 
 // A real systemd starts the unit in its sandbox, reloads, watches and stops it: boot.sh boots
@@ -99,15 +99,18 @@ func bootService(t *testing.T) string {
 	out, err := boot.CombinedOutput()
 	removeCgroups(t, group)
 	if _, done := os.Stat(filepath.Join(dir, "done")); err != nil || done != nil {
-		t.Fatalf("%v, %v\n%s", err, done, out)
+		trace, _ := os.ReadFile(filepath.Join(dir, "trace"))
+		t.Fatalf("%v, %v\n%s\n…%s", err, done, out, trace[max(0, len(trace)-2000):])
 	}
 	return dir
 }
 
-// removeCgroups removes the control groups that boot.sh has made, once they are empty.
+// removeCgroups ends what is left in the control groups that boot.sh has made, and removes
+// them.
 func removeCgroups(t *testing.T, name string) {
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		root = filepath.Join(root, name)
+		os.WriteFile(filepath.Join(root, "cgroup.kill"), []byte("1"), 0) // if it is there at all
 		var dirs []string
 		filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
