@@ -81,7 +81,7 @@ func TestExample(t *testing.T) {
 		AuthservID:     "mx.example.com",
 		Admin:          []config.Listener{{Network: "tcp", Address: "127.0.0.1:9625"}, {Network: "unix", Address: "/run/gatemilter/admin.sock"}},
 	})
-	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
+	compare(t, "log", c.Log, config.Log{Target: "journal", Format: "json", Level: "debug"})
 	exchange := &policy.Route{
 		Name:    "exchange",
 		Primary: []policy.Host{{Name: "mail.example.com", Port: 25, Load: 100}},

@@ -105,9 +105,11 @@ var schema = []SectionSpec{
 		{Name: includeKey, Kind: "file pattern",
 			Meaning: "Further files to read: one path or pattern, with * and ? in the file name; a relative one starts at the directory of this file.", Example: "/etc/gatemilter/conf.d/*.conf"},
 	}},
-	{Name: logSection, Meaning: "What is logged, and how.", Keys: []KeySpec{
+	{Name: logSection, Meaning: "What is logged, where to, and how.", Keys: []KeySpec{
+		{Name: "target", Kind: "choice", Values: []string{"journal", "stderr"},
+			Meaning: "Where to: systemd's journal, with fields to search by, or stderr; without it, the journal if stderr leads there, as in a service.", Example: "journal"},
 		{Name: "format", Kind: "choice", Values: []string{"console", "json"}, Default: "console",
-			Meaning: "Lines for people, or for programs.", Example: "json"},
+			Meaning: "Lines of stderr for people, or for programs.", Example: "json"},
 		{Name: "level", Kind: "choice", Values: []string{"debug", "info", "warn", "error"}, Default: "info",
 			Meaning: "The least severity that is logged.", Example: "warn"},
 	}},

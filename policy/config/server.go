@@ -54,7 +54,9 @@ func (l Listener) String() string {
 
 // A Log says what is logged, and how.
 type Log struct {
-	// Format is console or json.
+	// Target is journal, stderr, or "": the journal if stderr leads there anyway.
+	Target string
+	// Format of stderr is console or json.
 	Format string
 	// Level is debug, info, warn or error.
 	Level string
@@ -157,7 +159,9 @@ func (f fields) mode() policy.Mode {
 	return map[string]policy.Mode{"enforce": policy.Enforce, "observe": policy.Observe}[f.choice("mode")]
 }
 
-func (f fields) log() Log { return Log{Format: f.choice("format"), Level: f.choice("level")} }
+func (f fields) log() Log {
+	return Log{Target: f.choice("target"), Format: f.choice("format"), Level: f.choice("level")}
+}
 
 func (f fields) listeners(key string, parse func(string) (Listener, error), doubt func(string, Listener)) []Listener {
 	var listeners []Listener

@@ -18,8 +18,8 @@ import (
 // linesDropped counts the log lines that were lost since the process began.
 var linesDropped atomic.Uint64
 
-// watch makes the monitor, if anybody may look at it.
-func (d *daemon) watch(g *generation) {
+// monitor makes what the pages show, if anybody may look at it.
+func (d *daemon) monitor(g *generation) {
 	if len(g.config.Server.Admin) > 0 {
 		d.admin = admin.New(linesDropped.Load)
 	}
@@ -28,7 +28,7 @@ func (d *daemon) watch(g *generation) {
 
 // adminService serves the pages.
 func (d *daemon) adminService() service {
-	report := func(err error) { d.log.connection("admin connection", "admin", err) }
+	report := func(err error) { d.log.connection("admin connection", adminEvent, "admin", err) }
 	return service{name: "admin", server: admin.NewServer(d.admin, report)}
 }
 

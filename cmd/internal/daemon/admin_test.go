@@ -28,7 +28,7 @@ func adminDaemon(t *testing.T, text string) *daemon {
 	log, _ := observedLog()
 	d := &daemon{path: path, log: log, started: g.config}
 	d.current.Store(g)
-	d.watch(g)
+	d.monitor(g)
 	return d
 }
 
@@ -46,7 +46,7 @@ func TestS6ToldAtOnce(t *testing.T) {
 	for _, act := range []func(){
 		func() { d.message(record(func(*milter.Record) {})) },
 		func() { tables[TableRoute].Lookup(t.Context(), lookup.Peer{}, "a@example.com") },
-		d.reload,
+		func() { d.reload() },
 		d.admin.Stopping,
 	} {
 		all.Go(func() {
@@ -67,7 +67,7 @@ func TestS6OnlyWhereWanted(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet := &daemon{log: d.log}
-	quiet.watch(g)
+	quiet.monitor(g)
 	services, err := quiet.open(g.config)
 	if err != nil {
 		t.Fatal(err)

@@ -14,12 +14,12 @@ const maxChanges = 200
 func (l *eventLog) changes(list []config.Change) {
 	for i, c := range list {
 		if i == maxChanges {
-			l.zap.Info("more settings changed", zap.Int("not_shown", len(list)-maxChanges))
+			l.zap.Info("more settings changed", changedEvent, zap.Int("not_shown", len(list)-maxChanges))
 			return
 		}
-		l.zap.Info("setting changed", zap.String("section", c.Section), zap.String("key", c.Key), zap.String("old", short(c.Old)), zap.String("new", short(c.New)))
+		l.zap.Info("setting changed", changedEvent, zap.String("section", c.Section), zap.String("key", c.Key), zap.String("old", short(c.Old)), zap.String("new", short(c.New)))
 	}
 	if len(list) == 0 {
-		l.zap.Info("no setting changed")
+		l.zap.Info("no setting changed", changedEvent)
 	}
 }

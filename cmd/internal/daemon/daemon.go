@@ -73,8 +73,8 @@ func read(path string) (*generation, error) {
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
-// SIGINT comes. The log goes to stderr. The error says why it could not start or had
-// to end.
+// SIGINT comes. The log goes to stderr or the journal. The error says why it could not
+// start or had to end.
 func Run(ctx context.Context, path string, stderr io.Writer) error {
 	g, err := read(path)
 	if err != nil {
@@ -84,7 +84,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
 	d.current.Store(g)
-	d.watch(g)
+	d.monitor(g)
 	shareProcessors()
 	// When the reader of the log goes away, that is no reason to go away too.
 	signal.Ignore(syscall.SIGPIPE)
@@ -101,6 +101,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	}
 	d.log.started(cfg, services)
 	d.serving(services)
+	d.notifyReady(services)
 	return d.serve(ctx, services, hangup)
 }
 
@@ -170,18 +171,24 @@ func (d *daemon) serve(ctx context.Context, services []service, hangup <-chan os
 			}()
 		}
 	}
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go d.watch(watched, services)
 	var cause error
 	for cause == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-hangup:
-			d.reload()
+			d.notifyReloading()
+			d.notifyReloaded(services, d.reload())
 		case err := <-failed:
 			cause = fmt.Errorf("socket lost: %w", err)
 		}
 	}
+	unwatch()
 	d.log.stopping(cause)
 	d.admin.Stopping()
+	d.notifyStopping()
 	return errors.Join(cause, d.shutdown(ctx, services))
 }
 
@@ -202,12 +209,12 @@ func (d *daemon) shutdown(ctx context.Context, services []service) error {
 
 // reload reads the configuration again. All that can fail happens before anything
 // changes.
-func (d *daemon) reload() {
+func (d *daemon) reload() error {
 	next, err := read(d.path)
 	if err != nil {
 		d.log.reloadRefused(err)
 		d.admin.ReloadRefused(err)
-		return
+		return err
 	}
 	before := d.current.Swap(next)
 	d.admin.Configured(next.config, next.dnsStats)
@@ -216,6 +223,7 @@ func (d *daemon) reload() {
 	if setupOf(before.config) != setupOf(next.config) {
 		d.log.needsSetup()
 	}
+	return nil
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.

@@ -21,7 +21,7 @@ func needFilters(t *testing.T) {
 
 func TestNeedPackagesOfAnotherName(t *testing.T) {
 	err := NeedPackages(t.Context(), t.Logf, "postfix", "sendmail")
-	if want := `package "sendmail": want one of ["libsasl2-modules" "opendkim" "opendkim-tools" "opendmarc" "postfix"]`; err == nil || err.Error() != want {
+	if want := `package "sendmail": want one of ["libsasl2-modules" "opendkim" "opendkim-tools" "opendmarc" "postfix" "systemd"]`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
 }

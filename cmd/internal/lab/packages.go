@@ -36,6 +36,7 @@ var debianPackages = map[string]debianPackage{
 		pidFile: filepath.Join(systemQueue, pidFile),
 	},
 	"libsasl2-modules": {program: "/usr/lib/*/sasl2/libplain.so.2"},
+	"systemd":          {program: "/lib/systemd/systemd-journald"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
