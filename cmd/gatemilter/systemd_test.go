@@ -68,7 +68,7 @@ func TestS5Service(t *testing.T) {
 		}
 		messages = append(messages, entry.MESSAGE)
 	}
-	want := []string{"started", "configuration reloaded", "configuration refused, the old one stays in force", "started", "stopping: messages in progress finish first", "stopped"}
+	want := []string{"started", "configuration reloaded", "setting changed", "configuration refused, the old one stays in force", "started", "stopping: messages in progress finish first", "stopped"}
 	if diff := cmp.Diff(want, messages); diff != "" {
 		t.Errorf("journal: -want +got\n%s", diff)
 	}
