@@ -92,3 +92,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	return s.conns.Shutdown(ctx)
 }
+
+// Connections returns how many connections are open, and how many were refused.
+func (s *Server) Connections() accept.Counts {
+	s.init()
+	return s.conns.Counts()
+}

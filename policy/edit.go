@@ -14,6 +14,10 @@ const (
 	fieldSpamStatus = "X-Spam-Status"
 	// ownPrefix begins the names of all fields that only we may set.
 	ownPrefix = "X-Gatemilter-"
+	// EvaluationField tells local spam filters that gateways have decided already, by
+	// the value GatewayOnly.
+	EvaluationField = ownPrefix + "Spam-Evaluation"
+	GatewayOnly     = "gateway-only"
 )
 
 // claims finds in mail of our own users what claims to be a report of ours: what they
@@ -72,6 +76,10 @@ func (p *Policy) edit(t *Transaction, v *Verdict) {
 		for _, f := range slices.Backward(report) {
 			v.Edits = append(v.Edits, Edit{Op: InsertField, Name: f.Name, Value: f.Value, Index: 1})
 		}
+	}
+	if g := t.vouched(); g != nil && g.GatewayOnly {
+		v.note(LocalFilterSkipped, "gateway "+g.Name+" alone evaluates spam")
+		v.Edits = append(v.Edits, Edit{Op: AddField, Name: EvaluationField, Value: GatewayOnly})
 	}
 	if v.Spam.IsSpam {
 		v.Edits = append(v.Edits,

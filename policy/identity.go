@@ -22,7 +22,9 @@ const (
 const (
 	fieldFrom   = "From"
 	fieldSender = "Sender"
-	RouteField  = ownPrefix + "Route"
+	// fieldResentSender names who sent a message again (section 3.6.6).
+	fieldResentSender = "Resent-Sender"
+	RouteField        = ownPrefix + "Route"
 )
 
 // finishOutgoing decides on a message of a client that is exempt from the inbound rules.
@@ -88,7 +90,7 @@ func (t *Transaction) writing() *writing {
 		case f.Is(fieldFrom):
 			w.from = append(w.from, i)
 			bodies = append(bodies, f.Value)
-		case f.Is(fieldSender):
+		case f.Is(fieldSender), f.Is(fieldResentSender):
 			w.senders = append(w.senders, i)
 		case f.hasOwnPrefix():
 			w.forged = append(w.forged, i)
@@ -96,11 +98,28 @@ func (t *Transaction) writing() *writing {
 	}
 	w.forged = append(w.forged, t.claims()...)
 	if len(bodies) == 0 {
-		// The mail server will write the envelope sender into From.
+		// What the mail server writes there, if it does.
 		bodies = []string{t.sender}
 	}
 	w.authors, w.err = Authors(bodies)
+	if w.err != nil && w.user == nil {
+		w.authors = suspects(bodies)
+	}
 	return w
+}
+
+// suspects are all addresses that a reader may see in From fields that can be read in
+// several ways: who has none of his own to be compared with must not borrow another's.
+func suspects(bodies []string) (found []Author) {
+	for _, body := range bodies {
+		words := strings.FieldsFunc(body[:min(len(body), maxFromLen)], func(r rune) bool { return strings.ContainsRune(" \t\r\n,;:<>()[]\"", r) })
+		for _, word := range words {
+			if strings.Contains(word, "@") {
+				found = append(found, Author{Address: word})
+			}
+		}
+	}
+	return found
 }
 
 // unknown says which address the user may not have, or "".
@@ -113,7 +132,7 @@ func (w *writing) unknown(p *Policy) string {
 			return "From has " + strconv.Quote(a.Address) + w.whose()
 		}
 	}
-	if !isNullSender(w.sender) && !w.may(p, w.sender) {
+	if w.sender != "" && !w.may(p, w.sender) {
 		return "the envelope sender is " + strconv.Quote(w.sender) + w.whose()
 	}
 	return ""
@@ -121,7 +140,7 @@ func (w *writing) unknown(p *Policy) string {
 
 func (w *writing) whose() string {
 	if w.user == nil {
-		return ", which is the address of another user than " + strconv.Quote(w.login)
+		return ", which belongs to another user; there is no section [user " + w.login + "]"
 	}
 	return ", which is none of the addresses of " + strconv.Quote(w.login)
 }
@@ -131,7 +150,7 @@ func (w *writing) may(p *Policy, address string) bool {
 	if w.user == nil {
 		return !p.owned(address)
 	}
-	return w.user.identity(address) != nil
+	return p.identity(w.user, address) != nil
 }
 
 // owned says whether an address is one that the configuration gives to a user.
@@ -156,10 +175,14 @@ func (w *writing) account() string {
 // leave chooses the way of a message whose author is the user.
 func (w *writing) leave(v *Verdict) {
 	if w.user == nil {
+		w.dropSenders(func(a Author) bool { return !w.may(w.policy, a.Address) })
 		return
 	}
+	if len(w.from) == 0 {
+		w.newFrom = w.authors[0].Address // which the mail server may leave out
+	}
 	o := &w.policy.outbound
-	author := w.user.identity(w.authors[0].Address)
+	author := w.policy.identity(w.user, w.authors[0].Address)
 	switch {
 	case author.Gateway != nil && o.AllowUserGateways:
 		w.byGateway(v, author)
@@ -169,6 +192,12 @@ func (w *writing) leave(v *Verdict) {
 	}
 	if !o.Domains[Domain(author.Address)] {
 		w.onBehalf(v)
+		return
+	}
+	w.dropSenders(func(a Author) bool { return !w.may(w.policy, a.Address) })
+	if w.sender != "" && !o.Domains[Domain(w.sender)] {
+		// Our servers can't vouch for the address of others.
+		v.Sender = author.Address
 	}
 }
 
@@ -176,9 +205,9 @@ func (w *writing) leave(v *Verdict) {
 // here.
 func (w *writing) byGateway(v *Verdict, author *Identity) {
 	v.UserGateway = author.Gateway
-	v.note(ByUserGateway, "mail as "+author.Address+" leaves by the user's own server, "+author.Gateway.Nexthop())
-	if w.user.identity(w.sender) != author {
-		v.Sender = author.Address
+	v.note(ByUserGateway, "mail as "+author.Address+" is for the user's own server, "+author.Gateway.Nexthop())
+	if CanonicalAddress(w.sender) != author.Address {
+		v.Sender = author.Address // without extension: the login is asked for by it
 	}
 	w.keepSender(author.Address)
 }
@@ -189,7 +218,7 @@ func (w *writing) onBehalf(v *Verdict) {
 		return
 	}
 	account := w.user.Account
-	if !isNullSender(w.sender) && w.user.identity(w.sender) != w.user.find(account) {
+	if w.sender != "" && w.policy.identity(w.user, w.sender) != w.user.find(account) {
 		v.Sender = account
 	}
 	v.note(OnBehalf, "the author's address is of no domain of ours, so the account's, "+account+", is the envelope sender")
@@ -203,7 +232,7 @@ func (w *writing) onBehalf(v *Verdict) {
 func (w *writing) keepSender(address string) (kept bool) {
 	for _, i := range w.senders {
 		named, err := Authors([]string{w.header[i].Value})
-		if !kept && err == nil && len(named) == 1 && CanonicalAddress(named[0].Address) == address {
+		if !kept && err == nil && len(named) == 1 && w.header[i].Is(fieldSender) && CanonicalAddress(named[0].Address) == address {
 			kept = true
 			continue
 		}
@@ -228,6 +257,21 @@ func (w *writing) knowsAuthors() bool {
 	return w.err == nil && !slices.ContainsFunc(w.authors, func(a Author) bool { return !w.may(w.policy, a.Address) })
 }
 
+// dropSenders removes the Sender fields of which one address is foreign, or none can be
+// told.
+func (w *writing) dropSenders(foreign func(Author) bool) {
+	for _, i := range w.senders {
+		body := []string{w.header[i].Value}
+		named, err := Authors(body)
+		if err != nil {
+			named = suspects(body)
+		}
+		if err != nil && w.user != nil || slices.ContainsFunc(named, foreign) {
+			w.remove = append(w.remove, i)
+		}
+	}
+}
+
 // rewrite puts the account's address in place of what the user may not have.
 func (w *writing) rewrite(v *Verdict) {
 	account := w.account()
@@ -240,7 +284,7 @@ func (w *writing) rewrite(v *Verdict) {
 		w.authors, w.err = []Author{{Address: account}}, nil
 		w.keepSender(account)
 	}
-	if !isNullSender(w.sender) && !w.may(w.policy, w.sender) {
+	if w.sender != "" && !w.may(w.policy, w.sender) {
 		v.Sender = CanonicalAddress(w.authors[0].Address)
 	}
 	w.leave(v)

@@ -38,6 +38,11 @@ func rewriting(o *Outbound)  { o.UnknownSender = RewriteSender }
 func accepting(o *Outbound)  { o.UnknownSender = AcceptSender }
 func noSender(o *Outbound)   { o.SenderHeader = false }
 
+// extended gives Bob an address of Alice's with an extension.
+func extended(o *Outbound) {
+	o.Users = map[string]*User{"alice@example.com": alice, "bob": {Login: "bob", Account: "bob@example.com", Identities: []Identity{{"bob@example.com", nil}, {"alice+team@example.com", nil}}}}
+}
+
 // as is a message of that login.
 func as(login, sender string, lines ...string) Message {
 	m := mail(outside, lines...).login(login).to("far@remote.example")
@@ -65,13 +70,17 @@ func TestO4OwnGateway(t *testing.T) {
 			"accept outbound" + routeFirst},
 		{"with an extension", outgoing(), as("alice@example.com", "alice@example.com", "From: alice+news@partner.example"),
 			"accept outbound" + changedTo + "alice@partner.example" + routeFirst},
-		{"the envelope sender is it already", outgoing(), as("alice@example.com", "alice+bounces@partner.example", "From: alice@partner.example"),
+		{"the envelope sender is it already", outgoing(), as("alice@example.com", "Alice@Partner.example", "From: alice@partner.example"),
 			"accept outbound" + routeFirst},
+		{"with an extension, for which nobody has a login", outgoing(), as("alice@example.com", "alice+bounces@partner.example", "From: alice@partner.example"),
+			"accept outbound" + changedTo + "alice@partner.example" + routeFirst},
 		{"a receipt, which the server wants a sender for", outgoing(), as("alice@example.com", "", "From: alice@partner.example"),
 			"accept outbound" + changedTo + "alice@partner.example" + routeFirst},
 		{"two authors that are both hers: the first one counts", outgoing(), as("alice@example.com", "alice@example.com", "From: alice@partner.example, alice@example.com"),
 			"accept outbound" + changedTo + "alice@partner.example" + routeFirst},
 		{"an address of our own", outgoing(), as("alice@example.com", "alice@example.com", "From: alice@example.com"), unchanged},
+		{"our server can't vouch for another's address", outgoing(), as("alice@example.com", "alice@partner.example", "From: alice@example.com"),
+			"accept outbound" + changedTo + "alice@example.com | exempt-login"},
 		{"a second one", outgoing(), as("alice@example.com", "a.smith@example.org", "From: a.smith@example.org"), unchanged},
 		{"not logged in", outgoing(), as("", "alice@partner.example", "From: alice@partner.example"),
 			"accept from external 198.51.100.99 | source-external"},
@@ -84,6 +93,12 @@ func TestO6NoSender(t *testing.T) {
 			"accept outbound; delete Sender 1" + routeFirst},
 		{"all that name another address go", outgoing(), as("alice@example.com", "alice@partner.example", "From: alice@partner.example", "Sender: <alice@partner.example>", "Sender: who? <", "sender: x@y.example"),
 			"accept outbound; delete sender 3; delete Sender 2" + routeFirst},
+		{"who sent it again goes", outgoing(), as("alice@example.com", "alice@partner.example", "Resent-Sender: alice@example.com", "From: alice@partner.example"),
+			"accept outbound; delete Resent-Sender 1" + routeFirst},
+		{"by our server, one of hers may stay, but nobody else's", outgoing(), as("alice@example.com", "alice@example.com", "From: alice@example.com", "Sender: a.smith@example.org", "Sender: ceo@example.com"),
+			"accept outbound; delete Sender 2 | exempt-login"},
+		{"nor a user's, of a login that nobody configured", outgoing(), as("carol", "carol@example.com", "From: carol@example.com", "Sender: x@y.example", "Sender: (x alice@example.com"),
+			"accept outbound; delete Sender 2 | exempt-login"},
 		{"a way that the client wrote goes", outgoing(), as("alice@example.com", "alice@partner.example", "X-Gatemilter-Route: smtp:[evil.example]", "From: alice@partner.example", "x-gatemilter-route: x"),
 			"accept outbound; delete x-gatemilter-route 2; delete X-Gatemilter-Route 1" + routeFirst + " forged-field-removed"},
 		{"also where there is no way to choose", outgoing(), as("alice@example.com", "alice@example.com", "X-Gatemilter-Route: smtp:[evil.example]", "From: alice@example.com"),
@@ -124,13 +139,19 @@ func TestO8UnknownSender(t *testing.T) {
 		{"in the display name only", outgoing(), as("alice@example.com", "alice@example.com", `From: "ceo@example.com" <alice@example.com>`), unchanged},
 		{"two fields", outgoing(), as("alice@example.com", "alice@example.com", "From: alice@example.com", "From: ceo@example.com"), notHis},
 		{"one that can be read in two ways", outgoing(), as("alice@example.com", "alice@example.com", "From: ceo@example.com <alice@partner.example>"), notHis},
-		{"no field: the mail server writes the envelope sender there", outgoing(), as("alice@example.com", "alice@example.com"), unchanged},
+		{"no field: it would be the envelope sender", outgoing(), as("alice@example.com", "alice@example.com"), "accept outbound; add From: alice@example.com | exempt-login"},
+		{"an address with an extension that another user has", outgoing(extended), as("alice@example.com", "alice@example.com", "From: alice+team@example.com"), notHis},
+		{"which is his", outgoing(extended), as("bob", "alice+team@example.com", "From: alice+team@example.com"), unchanged},
+		{"what looks like the null sender", outgoing(), as("alice@example.com", `"<>"`, "From: alice@example.com"), notHis},
 		{"no field, another's envelope sender", outgoing(), as("alice@example.com", "bob@example.com"), notHis},
 		{"the envelope sender", outgoing(), as("alice@example.com", "bob@example.com", "From: alice@example.com"), notHis},
 		{"the envelope sender, by a server of her own", outgoing(), as("alice@example.com", "bob@example.com", "From: alice@partner.example"), notHis},
 
 		{"a login that nobody configured is left alone", outgoing(), as("carol@example.com", "c@example.com", "From: other@example.com"), unchanged},
 		{"but not with a user's address", outgoing(), as("carol@example.com", "carol@example.com", "From: alice+x@partner.example"), notHis},
+		{"nor in one of two fields", outgoing(), as("carol@example.com", "carol@example.com", "From: carol@example.com", "From: Alice <ALICE@partner.example>"), notHis},
+		{"nor in a field that can be read in two ways", outgoing(), as("carol@example.com", "carol@example.com", "From: alice@partner.example <carol@example.com>"), notHis},
+		{"one that can be read in two ways, of nobody's", outgoing(), as("carol@example.com", "carol@example.com", "From: x@other.example <carol@example.com>"), unchanged},
 		{"nor envelope sender", outgoing(), as("carol", "alice@example.com", "From: carol@example.com"), notHis},
 		{"without users there is no such rule", Settings{}, as("alice@example.com", "x@example.com", "From: ceo@example.com"), unchanged},
 

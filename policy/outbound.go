@@ -162,9 +162,20 @@ func withoutExtension(local string) string {
 func CanonicalAddress(address string) string {
 	local, domain, ok := cutAddress(address)
 	if !ok {
-		return strings.ToLower(address)
+		return lower(address)
 	}
-	return strings.ToLower(unquote(local)) + "@" + CanonicalDomain(domain)
+	return lower(unquote(local)) + "@" + CanonicalDomain(domain)
+}
+
+// lower folds ASCII letters only: some others have a lower case in ASCII, and are no
+// other way to write it.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // cutAddress cuts an address at its last @: a quoted local part may have others.

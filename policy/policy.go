@@ -135,6 +135,15 @@ func (p *Policy) GatewayOf(ip netip.Addr) string {
 	return ""
 }
 
+// SkipsLocalFilter says whether all mail from that address is of gateways that alone
+// evaluate spam. The address has to be proof enough of each that lists it: what else a
+// gateway has to show, nobody knows when the client connects.
+func (p *Policy) SkipsLocalFilter(ip netip.Addr) bool {
+	listing := p.listing(ip)
+	return len(listing) > 0 && p.mode == Enforce &&
+		!slices.ContainsFunc(listing, func(g *gateway) bool { return !g.GatewayOnly || !g.knownByAddress() })
+}
+
 // serving returns the gateways behind which a recipient is. Resolved is the address as
 // the mail server resolved it, or "" if it didn't tell. What a client writes may
 // mean another domain than it seems to: "user%example.com@here" and the like are

@@ -41,6 +41,7 @@ const (
 	ForgedRefused      Code = "forged-fields-refused"
 	DMARCReject        Code = "dmarc-reject"
 	DMARCQuarantine    Code = "dmarc-quarantine"
+	LocalFilterSkipped Code = "local-filter-skipped"
 	UnknownSender      Code = "unknown-sender"
 	ByUserGateway      Code = "user-gateway"
 	UserGatewayIgnored Code = "user-gateway-ignored"
@@ -52,7 +53,7 @@ const (
 // Meanings says of each rule, in the order in which they are applied, what it
 // means that it spoke.
 var Meanings = []Reason{
-	{ExemptLogin, "the client is authenticated: no inbound rule applies, but those on its addresses"},
+	{ExemptLogin, "the client has logged in: no inbound rule applies (those on the user's addresses do)"},
 	{ExemptLocal, "the message was handed over on this host: no inbound rule applies"},
 	{ExemptInternal, "the client is in internal_networks: no inbound rule applies"},
 	{NotFromGateway, "the client is no host of a gateway"},
@@ -80,6 +81,7 @@ var Meanings = []Reason{
 	{ForgedField, "fields that only this server may set were removed"},
 	{ForgedRefused, "the message has more forged fields than any honest one, or one that can't be removed"},
 	{SecretField, "fields with a gateway's secret were removed"},
+	{LocalFilterSkipped, "the local spam filter is told to leave the message alone (spam_evaluation = gateway-only)"},
 	{UnknownSender, "From or the envelope sender is not an address of the user who logged in (unknown_sender)"},
 	{ByUserGateway, "the message leaves by the user's own server for its From address"},
 	{UserGatewayIgnored, "the user has a server of his own for this From address, but allow_user_gateways = no"},

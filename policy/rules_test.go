@@ -409,6 +409,42 @@ func TestI15SpamByScore(t *testing.T) {
 	})
 }
 
+// I18: the local spam filter is told to leave mail of a gateway alone that alone evaluates
+// spam; nobody else can tell it so.
+func TestI18GatewayOnly(t *testing.T) {
+	alone := with(func(g *Gateway) { g.GatewayOnly = true })
+	const skipped = "; add X-Gatemilter-Spam-Evaluation: gateway-only | from-gateway source-external local-filter-skipped"
+	run(t, []rule{
+		{"of the gateway", ours(alone), mail(fromGateway, hopOutside), "accept via filter from external 198.51.100.7" + skipped},
+		{"local evaluation is the default", ours(), mail(fromGateway, hopOutside), "accept via filter from external 198.51.100.7 | from-gateway source-external"},
+		{"around the gateway", ours(alone), mail(outside), "accept from external 198.51.100.99 | not-from-gateway source-external"},
+		{"a client that says so itself", ours(alone), mail(outside, "X-Gatemilter-Spam-Evaluation: gateway-only"),
+			"accept from external 198.51.100.99; delete X-Gatemilter-Spam-Evaluation 1 | not-from-gateway source-external forged-field-removed"},
+		{"without the gateway's secret", ours(alone, secret(`^X-Key: x$`)), mail(fromGateway, hopOutside),
+			"accept from external 192.0.2.2 | gateway-secret-missing source-external"},
+	})
+	for _, c := range []struct {
+		what string
+		s    Settings
+		ip   string
+		want bool
+	}{
+		{"a gateway's host", ours(alone), fromGateway, true},
+		{"another host", ours(alone), outside, false},
+		{"no address", ours(alone), "", false},
+		{"local evaluation", ours(), fromGateway, false},
+		{"observed only", ours(alone, func(s *Settings) { s.Mode = Observe }), fromGateway, false},
+		{"a gateway with a secret", ours(alone, secret(`^X-Key: x$`)), fromGateway, false},
+		{"a gateway with a certificate", ours(alone, with(func(g *Gateway) { g.TLSCertificate = "gw.example" })), fromGateway, false},
+		{"two gateways on one address, of which one is local", ours(alone, second(Gateway{Name: "lax", Addresses: prefixes("192.0.2.2")})), fromGateway, false},
+	} {
+		ip, _ := netip.ParseAddr(c.ip)
+		if got := New(c.s).SkipsLocalFilter(ip); got != c.want {
+			t.Errorf("%s: skips the local filter: %v", c.what, got)
+		}
+	}
+}
+
 func TestI17SpamAction(t *testing.T) {
 	tagged := spamHeader(`^X-Spam-Gw: yes`)
 	message := mail(fromGateway, hopOutside, "X-Spam-Gw: yes")

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -74,10 +75,23 @@ type Gateway struct {
 	// match of SpamHeader is spam.
 	SpamScore  *float64
 	SpamAction SpamAction
+	// GatewayOnly leaves the local spam filter out for this gateway's mail.
+	GatewayOnly bool
 
 	// DMARC is set where this gateway's mail is to be treated otherwise than other
 	// mail: a gateway that changes messages breaks signatures.
 	DMARC *DMARCMode
+}
+
+// knownByAddress says whether the connection alone shows that mail is the gateway's.
+func (g *Gateway) knownByAddress() bool { return g.TLSCertificate == "" && g.RequireHeader == nil }
+
+// AsksLookup says whether the mail server has anything to ask for.
+func (s *Settings) AsksLookup() bool { return s.Outbound.AsksLookup() || s.ChoosesMilters() }
+
+// ChoosesMilters says whether some clients' mail passes other milters than all other mail.
+func (s *Settings) ChoosesMilters() bool {
+	return slices.ContainsFunc(s.Gateways, func(g Gateway) bool { return g.GatewayOnly && g.knownByAddress() })
 }
 
 // A DMARCMode says what follows from a DMARC result.

@@ -37,8 +37,9 @@ type UserGateway struct {
 	// Username has 1 to 254 octets, no colon and no control character.
 	Username string
 	Password Secret
-	// Slot tells apart the users who have the same address: the number of those
-	// before this one, 0 to MaxSlots-1.
+	// Slot tells apart the users who have the same address, 0 to MaxSlots-1. It is the
+	// administrator's choice: mail that waits must not change hands when users come
+	// and go.
 	Slot int
 }
 
@@ -101,11 +102,12 @@ func (g *UserGateway) Nexthop() string { return nexthop(g.Host, g.Port) }
 // two of them apart by case.
 func CanonicalLogin(login string) string { return CanonicalAddress(login) }
 
-// identity returns the user's identity for an address, or nil: the one with that
-// address, or with the address without its extension.
-func (u *User) identity(address string) *Identity {
+// identity returns a user's identity for an address, or nil: the one with that address,
+// or with the address without its extension, unless somebody else has the one with it.
+func (p *Policy) identity(u *User, address string) *Identity {
 	canonical := CanonicalAddress(address)
-	if i := u.find(canonical); i != nil {
+	i := u.find(canonical)
+	if _, owned := p.owners[canonical]; i != nil || owned {
 		return i
 	}
 	return u.find(WithoutExtension(canonical))

@@ -17,7 +17,10 @@ var checkCommand = command{
 	help: `
 Each error and warning is shown as FILE:LINE: [SECTION] KEY: what was found, what
 was expected. With errors, "serve" would refuse the file; warnings are about
-what is surely not meant, or is missing on this host.`,
+what is surely not meant, or is missing on this host.
+
+Example
+  gatemilter check /etc/gatemilter/gatemilter.conf`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		return func(_ context.Context, args []string, io stdio) error {

@@ -30,9 +30,14 @@ var layers = map[string]string{
 	"milter/lookup":            "milter/accept",
 	"milter/tlsprobe":          "policy",
 	"cmd/internal/lab":         "",
+	"cmd/internal/visible":     "",
+	"cmd/internal/admin":       "milter milter/accept milter/lookup policy policy/auth/dns policy/config cmd/internal/visible",
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
+	"cmd/internal/verify":      "policy milter/tlsprobe",
+	"cmd/internal/doctor":      "all",
+	"cmd/internal/manual":      "policy policy/config",
 	"cmd/gatemilter":           "all",
 }
 

@@ -20,7 +20,11 @@ configuration, and what they change. --apply runs them; --remove undoes them.
 What else is set in main.cf stays, and doing it twice changes nothing. Reload
 Postfix afterwards.
 
-Exit status: 0 when all is as it should be, 1 when there is something to do.`,
+Exit status: 0 when all is as it should be, 1 when there is something to do.
+
+Examples
+  gatemilter mta-setup postfix
+  gatemilter mta-setup postfix --apply`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")

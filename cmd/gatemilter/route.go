@@ -67,7 +67,7 @@ Examples
 func routeRules() string {
 	var b strings.Builder
 	for _, m := range policy.RouteMeanings {
-		fmt.Fprintf(&b, "  %-18s %s\n", m.Code, m.Text)
+		fmt.Fprintf(&b, "  %-19s %s\n", m.Code, m.Text)
 	}
 	return b.String()
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -253,5 +255,40 @@ func TestRouteRemoved(t *testing.T) {
 	r.arrives(to, now)
 	if len(old.Taken())+len(r.direct.Taken()) > 0 {
 		t.Errorf("sent to the old host: %v; directly: %v", old.Taken(), r.direct.Taken())
+	}
+}
+
+// O10: mail for a host that is unknown waits, as for one that is down: by Postfix's own
+// lookups and by DNS. What is unknown to other mail still comes back.
+func TestRouteUnknownHost(t *testing.T) {
+	dns := startDNS(t, ". SOA ns.example. admin.example. 1 3600 600 86400 60\n")
+	for name, change := range map[string]func(*lab.Config){
+		"native": func(c *lab.Config) {
+			c.Main += "smtp_host_lookup = native\n"
+		},
+		"DNS": func(*lab.Config) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := "[route r]\nhost = relay.nowhere.example\n[sender @lab.test]\nroute = r\n[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n" +
+				"[user-gateway alice@lab.test alice@partner.example]\nserver = smtp.nowhere.example\npassword = hunter2\n"
+			r := newRelay(t, settings, func(c *lab.Config) {
+				c.Chroot = true
+				c.Main += "relayhost =\ndefault_transport = smtp:[unknown.nowhere.example]\n"
+				c.Files = map[string]string{"etc/resolv.conf": "nameserver " + netip.MustParseAddrPort(dns.Addr()).Addr().String() + "\n", "etc/nsswitch.conf": "hosts: dns\n"}
+				change(c)
+			})
+			routed, own, other := r.far(), r.far(), r.far()
+			r.mail("bob@lab.test", routed)
+			r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", own), own)
+			r.mail("x@other.example", other)
+			for _, to := range []string{routed, own} {
+				if reason := r.deferred(to); !strings.Contains(reason, "nowhere.example") {
+					t.Errorf("%s: deferred: %s", to, reason)
+				}
+			}
+			if _, err := r.WaitLog(t.Context(), regexp.MustCompile("to=<"+other+">.*status=bounced .*nowhere.example")); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -55,19 +55,19 @@ func newSink(t *testing.T, cert *lab.Cert) *lab.Sink {
 // at writes a host as in main.cf.
 func at(s *lab.Sink) string { return fmt.Sprintf("[%s]:%d", s.Addr().Addr(), s.Addr().Port()) }
 
-// configure writes the configuration; a first line "mode = observe" is one of [server].
+// configure writes the configuration; a first line that is no section is one of [server].
 func (r *relay) configure(settings string) (path string) {
 	r.t.Helper()
-	mode, rest := "", settings
-	if strings.HasPrefix(settings, "mode") {
-		mode, rest, _ = strings.Cut(settings, "\n")
+	first, rest := "", settings
+	if !strings.HasPrefix(settings, "[") {
+		first, rest, _ = strings.Cut(settings, "\n")
 	}
 	dir := filepath.Join(r.QueueDir(), "gatemilter")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
 	path = filepath.Join(r.QueueDir(), "gatemilter.conf")
-	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, mode, rest)
+	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, first, rest)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -185,10 +185,11 @@ func (r *relay) deferred(to string) (reason string) {
 	return reason
 }
 
-// trusting is a line of main.cf: the authority that counts instead of the system's.
-func trusting(t *testing.T, ca *lab.CA) string {
+// trust makes an authority count instead of the system's, for all programs that the test
+// starts from now on.
+func trust(t *testing.T, ca *lab.CA) {
 	t.Helper()
-	return "smtp_tls_CAfile = " + writeCA(t, ca) + "\n"
+	t.Setenv("SSL_CERT_FILE", writeCA(t, ca))
 }
 
 // inClear is a route without demands.
@@ -216,7 +217,7 @@ func testRoutesBySender(t *testing.T, chroot bool) {
 	const gateway = "[outbound]\ngateway = gateway\n"
 	r := newRelay(t, routes+gateway, func(c *lab.Config) {
 		c.Chroot = chroot
-		c.Main += trusting(t, ca)
+		trust(t, ca)
 	})
 	hosts["direct"] = r.direct
 	hosts["address"].Answer(func(line string) string {
@@ -295,7 +296,7 @@ func TestRoutesMTASetup(t *testing.T) {
 	r.configure("")
 	r.setUp("--apply")
 	want := maps.Clone(r.before)
-	want["main.cf"] = strings.Replace(want["main.cf"], "\nsmtpd_milters = ", "\nsmtpd_milters = unix:gatemilter/milter.sock, ", 1)
+	want["main.cf"] = strings.Replace(want["main.cf"], "\nsmtpd_milters = ", "\nsmtpd_milters = { unix:gatemilter/milter.sock, default_action=tempfail }, ", 1)
 	if got := r.files(); !maps.Equal(got, want) {
 		t.Errorf("without routes:\n%s\nwant\n%s", got, want)
 	}

@@ -107,10 +107,10 @@ func testUserGateways(t *testing.T, chroot bool) {
 		own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)+
 		own("alice@lab.test", "second@partner.example", partner, "second", secondPassword)+
 		own("alice@lab.test", "alice@club.example", club, "a.club", clubsPassword, "tls = implicit")+
-		own("bob", "alice@partner.example", partner, "bob", bobsPassword),
+		own("bob", "alice@partner.example", partner, "bob", bobsPassword, "slot = 1"),
 		func(c *lab.Config) {
 			c.Chroot = chroot
-			c.Main += trusting(t, ca)
+			trust(t, ca)
 		})
 	hosts := map[string]*lab.Sink{"partner": partner, "club": club, "gateway": gateway, "direct": r.direct}
 
@@ -118,7 +118,7 @@ func testUserGateways(t *testing.T, chroot bool) {
 	ways := []way{
 		{"alice@lab.test", "alice@lab.test", "Alice <alice@partner.example>", "partner", "alice", "alice@partner.example", ""},
 		{"ALICE@lab.test", "Alice@Partner.example", "Alice@Partner.Example", "partner", "alice", "Alice@Partner.example", ""},
-		{"alice@lab.test", "alice+x@partner.example", "alice+x@partner.example", "partner", "alice", "alice+x@partner.example", ""},
+		{"alice@lab.test", "alice+x@partner.example", "alice+x@partner.example", "partner", "alice", "alice@partner.example", ""},
 		{"alice@lab.test", "", "alice@partner.example", "partner", "alice", "alice@partner.example", ""},
 		{"alice@lab.test", "alice@lab.test", "second@partner.example", "partner", "second", "second@partner.example", ""},
 		{"alice@lab.test", "alice@lab.test", "alice@club.example", "club", "a.club", "alice@club.example", ""},
@@ -194,7 +194,7 @@ func TestUserGatewaysNotAllowed(t *testing.T) {
 	ca := must(lab.NewCA("Partner CA"))
 	partner, gateway := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}}), newSink(t, nil)
 	settings := inClear("gateway", gateway) + "[outbound]\ngateway = gateway\nallow_user_gateways = %s\n[user alice@lab.test]\n" + own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)
-	r := newRelay(t, fmt.Sprintf(settings, "no"), func(c *lab.Config) { c.Main += trusting(t, ca) })
+	r := newRelay(t, fmt.Sprintf(settings, "no"), func(c *lab.Config) { trust(t, ca) })
 	to := r.far()
 	r.write("alice@lab.test", "alice@partner.example", by("alice@partner.example", to), to)
 	r.arrives(to, gateway)
@@ -228,7 +228,7 @@ func TestUserGatewayChanged(t *testing.T) {
 			bob := own("bob@lab.test", "bob@partner.example", old, "bob", bobsPassword)
 			r := newRelay(t, users+own("alice@lab.test", "alice@partner.example", old, "alice", alicesPassword), func(c *lab.Config) {
 				impatient(c)
-				c.Main += trusting(t, ca)
+				trust(t, ca)
 			})
 			old.Close()
 			to := r.far()
@@ -319,7 +319,7 @@ func TestUserGatewayFaults(t *testing.T) {
 	}
 	r := newRelay(t, withPassword(), func(c *lab.Config) {
 		impatient(c)
-		c.Main += trusting(t, ca)
+		trust(t, ca)
 	})
 	send := func(name string) {
 		r.write("alice@lab.test", "alice@lab.test", by(name+"@partner.example", name), name+"@remote.example")
@@ -360,7 +360,7 @@ func TestUserGatewayDown(t *testing.T) {
 	settings := "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n" + own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)
 	r := newRelay(t, settings, func(c *lab.Config) {
 		impatient(c)
-		c.Main += trusting(t, ca)
+		trust(t, ca)
 	})
 	// Killed after the server has been chosen, before the login is asked for.
 	begun, killed := make(chan bool, 1), make(chan bool)
@@ -406,7 +406,7 @@ func TestUserGatewayBounces(t *testing.T) {
 	r := newRelay(t, "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)+
 		own("alice@lab.test", "alice@bücher.example", international, "alice", alicesPassword), func(c *lab.Config) {
 		c.Relay = at(home)
-		c.Main += trusting(t, ca)
+		trust(t, ca)
 	})
 	partner.Answer(func(line string) string {
 		if strings.HasPrefix(line, "RCPT TO:<nobody@") {

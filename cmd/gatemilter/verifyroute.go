@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"gatemilter/cmd/internal/verify"
 	"gatemilter/milter/tlsprobe"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
@@ -64,7 +64,7 @@ type hostReport struct {
 
 // verifyRoute probes each host of a route, and judges it by what the route demands.
 func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, json bool, out io.Writer) error {
-	roots, err := rootsIn(r.TLS.CAFile)
+	roots, err := verify.Roots(r.TLS.CAFile)
 	if err != nil {
 		return fmt.Errorf("ca_file of route %s: %w", r.Name, err)
 	}
@@ -74,7 +74,7 @@ func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, 
 		hosts []policy.Host
 	}{{"primary", r.Primary}, {"secondary", r.Secondary}} {
 		for _, h := range table.hosts {
-			targets, err := targetsOf(ctx, r, h)
+			targets, err := verify.Targets(ctx, r, h)
 			if err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, 
 				if err != nil {
 					return err
 				}
-				reports = append(reports, hostReport{&report, table.name, failedDemands(r.TLS, &report)})
+				reports = append(reports, hostReport{&report, table.name, namesOf(verify.Failed(r.TLS, &report))})
 			}
 		}
 	}
@@ -98,40 +98,11 @@ func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, 
 	return err
 }
 
-// targetsOf are the hosts behind a host of the route: itself, or its MX hosts.
-func targetsOf(ctx context.Context, r *policy.Route, h policy.Host) ([]tlsprobe.Target, error) {
-	if !r.MXLookup {
-		return []tlsprobe.Target{{Host: h.Name, Port: h.Port}}, nil
+func namesOf(options []verify.Option) (names []string) {
+	for _, o := range options {
+		names = append(names, o.Name)
 	}
-	records, err := net.DefaultResolver.LookupMX(ctx, h.Name)
-	if err != nil {
-		return nil, fmt.Errorf("MX hosts of %s are not found: %w; mx_lookup = no takes it for a host itself", h.Name, err)
-	}
-	var targets []tlsprobe.Target
-	for _, mx := range records {
-		targets = append(targets, tlsprobe.Target{Host: strings.TrimSuffix(mx.Host, "."), Port: h.Port})
-	}
-	return targets, nil
-}
-
-// failedDemands are the options that the route demands and the host fails. What could
-// not be checked counts where nothing else says why.
-func failedDemands(d policy.TLSDemand, r *tlsprobe.Report) []string {
-	demanded := map[string]bool{"require_tls": d.Required, "require_ca": d.CA, "verify_hostname": d.Hostname}
-	var failed, unchecked []string
-	for _, o := range options(r) {
-		switch {
-		case !demanded[o.name] || o.Holds:
-		case o.Problem == tlsprobe.NotChecked:
-			unchecked = append(unchecked, o.name)
-		default:
-			failed = append(failed, o.name)
-		}
-	}
-	if failed == nil {
-		return unchecked
-	}
-	return failed
+	return names
 }
 
 func anyFailed(reports []hostReport) bool {

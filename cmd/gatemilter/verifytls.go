@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"gatemilter/cmd/internal/daemon"
+	"gatemilter/cmd/internal/verify"
 	"gatemilter/milter/tlsprobe"
 )
 
@@ -74,7 +74,7 @@ Examples
 			if target.SNI = *sni; target.Check() != nil {
 				return usagef("--sni: %v", target.Check())
 			}
-			roots, err := rootsIn(*caFile)
+			roots, err := verify.Roots(*caFile)
 			if err != nil {
 				return usagef("--ca-file: %v", err)
 			}
@@ -85,22 +85,6 @@ Examples
 			return showTLS(&report, *json, io.out)
 		}
 	},
-}
-
-// rootsIn reads the CA certificates of a file; nil, for the system's, if there is none.
-func rootsIn(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%q has no certificate in it: it must hold -----BEGIN CERTIFICATE----- and what follows", file)
-	}
-	return roots, nil
 }
 
 // ownName is this machine's name as servers accept it in EHLO, or "" if it has none in
@@ -127,16 +111,6 @@ func showTLS(r *tlsprobe.Report, json bool, out io.Writer) error {
 	return nil
 }
 
-// options are the checks under the names that they have in a route.
-func options(r *tlsprobe.Report) []option {
-	return []option{{"require_tls", r.TLS}, {"require_ca", r.Trust}, {"verify_hostname", r.Name}}
-}
-
-type option struct {
-	name string
-	tlsprobe.Check
-}
-
 // maxReason is how much is shown of a reason, in characters: more than the longest
 // that isn't made up by the host.
 const maxReason = 600
@@ -158,8 +132,8 @@ func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
 		t.row("Connection", "TLS "+r.Version.String()+", "+r.Cipher)
 	}
 	t.title("Options of a route")
-	for _, o := range options(r) {
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", o.name, o.word(), daemon.Visible(o.Reason, maxReason))
+	for _, o := range verify.Options(r) {
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", o.Name, word(o), daemon.Visible(o.Reason, maxReason))
 	}
 	writeChain(t, r.Chain, now)
 	writeList(t, "Warnings", reasons(r.Warnings))
@@ -174,7 +148,7 @@ func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
 }
 
 // word is the result in a word.
-func (o option) word() string {
+func word(o verify.Option) string {
 	switch {
 	case o.Holds:
 		return "ok"

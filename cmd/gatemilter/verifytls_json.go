@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gatemilter/cmd/internal/verify"
 	"gatemilter/milter/tlsprobe"
 )
 
@@ -75,8 +76,8 @@ func probeOf(r *tlsprobe.Report) probeJSON {
 	if r.Cipher != "" {
 		doc.Version = r.Version.String()
 	}
-	for _, o := range options(r) {
-		doc.Checks = append(doc.Checks, checkJSON{o.name, o.Holds, o.Problem, o.Reason})
+	for _, o := range verify.Options(r) {
+		doc.Checks = append(doc.Checks, checkJSON{o.Name, o.Holds, o.Problem, o.Reason})
 	}
 	for _, f := range r.Warnings {
 		doc.Warnings = append(doc.Warnings, findingJSON(f))

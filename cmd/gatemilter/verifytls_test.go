@@ -22,6 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatemilter/cmd/internal/lab"
+	"gatemilter/cmd/internal/verify"
 	"gatemilter/milter/tlsprobe"
 	"gatemilter/policy"
 )
@@ -352,14 +353,14 @@ func TestVerifyTLSRoots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{name, name + ".missing"} {
-		if pool, err := rootsIn(file); err == nil {
+		if pool, err := verify.Roots(file); err == nil {
 			t.Errorf("%s: %v", file, pool)
 		}
 	}
 	ca := must(lab.NewCA("Test CA"))
 	want := x509.NewCertPool()
 	want.AppendCertsFromPEM(ca.PEM())
-	if pool, err := rootsIn(writeCA(t, ca)); err != nil || !pool.Equal(want) {
+	if pool, err := verify.Roots(writeCA(t, ca)); err != nil || !pool.Equal(want) {
 		t.Errorf("%v, %v", pool, err)
 	}
 }

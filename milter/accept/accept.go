@@ -48,6 +48,22 @@ type Acceptor struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
 	conns     map[*Conn]bool
+	refused   uint64
+}
+
+// Counts are what a server's connections come to.
+type Counts struct {
+	// Open is how many there are now, Refused how many were closed at once, since the start,
+	// because there were too many.
+	Open    int
+	Refused uint64
+}
+
+// Counts returns the counts of now.
+func (a *Acceptor) Counts() Counts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Counts{len(a.conns), a.refused}
 }
 
 // Init must be called before anything else.
@@ -107,6 +123,7 @@ func (a *Acceptor) admit(c *Conn) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.conns) >= a.MaxConnections {
+		a.refused++
 		return fmt.Errorf("refused: %d connections are open, which is the limit", a.MaxConnections)
 	}
 	if a.isStopping() {

@@ -65,10 +65,16 @@ func TestLimit(t *testing.T) {
 		if !answers(t, first) || !answers(t, second) || answers(t, third) {
 			t.Error("want two connections served, and the third closed")
 		}
+		if got := a.Counts(); got != (Counts{Open: 2, Refused: 1}) {
+			t.Errorf("counts %+v", got)
+		}
 		first.Close()
 		synctest.Wait()
 		if !answers(t, dial(ln)) {
 			t.Error("no room after a connection has ended")
+		}
+		if got := a.Counts(); got != (Counts{Open: 2, Refused: 1}) {
+			t.Errorf("counts %+v after one has taken another's place", got)
 		}
 		a.Shutdown(context.Background())
 		if len(*reports) != 1 || !strings.HasSuffix((*reports)[0], "refused: 2 connections are open, which is the limit") {

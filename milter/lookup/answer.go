@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxReply is the longest reply that Postfix takes, without the netstring's
@@ -30,6 +31,9 @@ const (
 	statusNotFound
 )
 
+// Statuses are the statuses of answers as statistics name them.
+var Statuses = [...]string{statusTemp: "temp", statusOK: "ok", statusNotFound: "notfound"}
+
 // An Answer is what a table has for a key. The zero Answer is a temporary
 // failure.
 type Answer struct {
@@ -38,7 +42,7 @@ type Answer struct {
 }
 
 // OK is the answer that the key's value is value. The value must have 1 to
-// 99,997 octets, not all of them white space, and no NUL, CR or LF; with any
+// 99,997 octets of UTF-8, not all of them white space, and no NUL, CR or LF; with any
 // other the MTA is told of a temporary failure, and the server reports it.
 func OK(value string) Answer { return Answer{statusOK, value} }
 
@@ -62,6 +66,8 @@ func (a Answer) check() error {
 		return errors.New("value is empty; answer NotFound or Temp")
 	case at >= 0:
 		return fmt.Errorf("value has %q in it; leave it out", a.text[at])
+	case !utf8.ValidString(a.text):
+		return errors.New("value is not UTF-8, and Postfix logs such values; leave it out")
 	case len(a.text) > maxReply-len(wordOK):
 		return fmt.Errorf("value of %d octets, limit %d; shorten it", len(a.text), maxReply-len(wordOK))
 	}

@@ -55,7 +55,7 @@ func (c *conn) step() error {
 		return err
 	}
 	c.waiting = time.Time{}
-	r := c.server.ask(c.peer, name, key)
+	r := c.server.answer(c.peer, name, key)
 	if r.err != nil {
 		c.Report(r.err)
 	}

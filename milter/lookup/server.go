@@ -37,6 +37,10 @@ type Server struct {
 	// is quoted; values are never shown. Report is called from several
 	// goroutines; it may be nil.
 	Report func(remote string, err error)
+	// Observe is told of each question, for statistics: the table, the status that was
+	// answered (one of [Statuses]), and how long that took. A table that there isn't is
+	// [UnknownTable], whatever the peer called it. Like Report it may be nil.
+	Observe func(table, status string, took time.Duration)
 
 	once     sync.Once
 	timeouts Timeouts
@@ -95,4 +99,10 @@ func (s *Server) Serve(ln net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	return s.conns.Shutdown(ctx)
+}
+
+// Connections returns how many connections are open, and how many were refused.
+func (s *Server) Connections() accept.Counts {
+	s.init()
+	return s.conns.Counts()
 }

@@ -362,3 +362,30 @@ func TestAcceptErrors(t *testing.T) {
 		r.stop(append(reports, "no connection accepted, next attempt in 5ms: software caused connection abort")...)
 	})
 }
+
+// Statistics name tables and statuses, never what a peer wrote.
+func TestObserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		s := &Server{Tables: testTables, Observe: func(table, status string, took time.Duration) {
+			seen = append(seen, table+" "+status)
+			if took != 0 { // in the bubble, no time passes
+				t.Errorf("table %s took %v", table, took)
+			}
+		}}
+		r := newRig(t, s)
+		p := r.dial()
+		go p.send(netstring("route alice@example.com") + netstring("route x") + netstring("temp x") + netstring("panic x") + netstring("echo ") + netstring("my-secret x"))
+		io.ReadFull(p, make([]byte, 1))
+		go io.Copy(io.Discard, p)
+		synctest.Wait()
+		if got := s.Connections(); got.Open != 1 || got.Refused != 0 {
+			t.Errorf("connections %+v", got)
+		}
+		s.Shutdown(t.Context())
+		want := []string{"route ok", "route notfound", "temp temp", "panic temp", "echo temp", "unknown temp"}
+		if !slices.Equal(seen, want) {
+			t.Errorf("seen %q, want %q", seen, want)
+		}
+	})
+}

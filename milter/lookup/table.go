@@ -33,6 +33,24 @@ type result struct {
 
 func failed(reason string, err error) result { return result{Temp(reason), err} }
 
+// UnknownTable stands in statistics for every table that there isn't.
+const UnknownTable = "unknown"
+
+// answer answers a request of a peer, and counts it.
+func (s *Server) answer(p Peer, name, key []byte) result {
+	if s.Observe == nil {
+		return s.ask(p, name, key)
+	}
+	began := time.Now()
+	r := s.ask(p, name, key)
+	table := UnknownTable
+	if _, known := s.Tables[string(name)]; known {
+		table = string(name)
+	}
+	s.Observe(table, Statuses[r.status], time.Since(began))
+	return r
+}
+
 // ask answers a request of a peer.
 func (s *Server) ask(p Peer, name, key []byte) (r result) {
 	t, known := s.Tables[string(name)]

@@ -21,11 +21,12 @@ type Config struct {
 	Warnings []Problem
 
 	sections []*section
+	files    []string
 }
 
 // config makes a configuration of all sections, unless there are errors.
 func (l *loader) config() (*Config, error) {
-	c := &Config{sections: l.withDefaults()}
+	c := &Config{sections: l.withDefaults(), files: l.files}
 	var gateways []*gateway
 	var auth, inbound fields
 	var out outbound

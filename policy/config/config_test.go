@@ -73,13 +73,15 @@ func TestExample(t *testing.T) {
 			{Network: "tcp", Address: "127.0.0.1:9624"},
 			{Network: "tcp", Address: "[::1]:9624"},
 		},
-		Lookup:      []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
-		SocketGroup: "postfix",
-		SocketMode:  0o660,
-		MTAUser:     "postfix",
-		AuthservID:  "mx.example.com",
+		Lookup:         []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
+		SocketGroup:    "postfix",
+		SocketMode:     0o660,
+		MTAUser:        "postfix",
+		GatewayMilters: "{ unix:gatemilter/milter.sock, default_action=tempfail }",
+		AuthservID:     "mx.example.com",
+		Admin:          []config.Listener{{Network: "tcp", Address: "127.0.0.1:9625"}, {Network: "unix", Address: "/run/gatemilter/admin.sock"}},
 	})
-	compare(t, "log", c.Log, config.Log{Format: "json", Level: "debug"})
+	compare(t, "log", c.Log, config.Log{Target: "journal", Format: "json", Level: "debug"})
 	exchange := &policy.Route{
 		Name:    "exchange",
 		Primary: []policy.Host{{Name: "mail.example.com", Port: 25, Load: 100}},
@@ -133,7 +135,9 @@ func TestExample(t *testing.T) {
 			SenderHeader: true,
 		},
 	})
-	compare(t, "warnings", c.Warnings, []config.Problem(nil))
+	if len(c.Warnings) != 1 || c.Warnings[0].Key != "reject_other" {
+		t.Errorf("warnings %v, want one, that MX records can't be checked with domains = *", c.Warnings)
+	}
 	if got := c.Policy.GatewayOf(netip.MustParseAddr("192.0.2.55")); got != "filter" {
 		t.Errorf("the policy has gateway %q for 192.0.2.55, want filter", got)
 	}
@@ -151,6 +155,8 @@ func TestDefaults(t *testing.T) {
 		Lookup:     []config.Listener{{Network: "unix", Address: "/var/spool/postfix/gatemilter/lookup.sock"}},
 		SocketMode: 0o660,
 		MTAUser:    "postfix",
+
+		GatewayMilters: "{ unix:gatemilter/milter.sock, default_action=tempfail }",
 	})
 	compare(t, "log", c.Log, config.Log{Format: "console", Level: "info"})
 	compare(t, "dns", c.DNS, config.DNS{Timeout: 5 * time.Second})
@@ -321,6 +327,7 @@ password_file = `+password+`
 server = smtp.bob.example
 tls = implicit
 password = p
+slot = 1
 `))
 	gateway := func(host string, port uint16, tls policy.UserTLS, user, password string, slot int) *policy.UserGateway {
 		return &policy.UserGateway{Host: host, Port: port, TLS: tls, Username: user, Password: policy.NewSecret(password), Slot: slot}
@@ -436,4 +443,20 @@ func TestSample(t *testing.T) {
 			}
 		}
 	}
+}
+
+// All files that a configuration is made of, each once, are known.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	secret, included := filepath.Join(dir, "password"), filepath.Join(dir, "users.inc")
+	for path, text := range map[string]string{
+		secret:   "hunter2\n",
+		included: "[user-gateway a@home.example a@partner.example]\nserver = smtp.partner.example\npassword_file = " + secret + "\n[user-gateway a@home.example b@partner.example]\nserver = smtp.partner.example\npassword_file = " + secret + "\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	main := write(t, "[server]\ninclude = "+included+"\n[outbound]\nallow_user_gateways = yes\n[user a@home.example]\n")
+	compare(t, "files", load(t, main).Files(), []config.File{{Path: main}, {Path: included}, {Path: secret, Key: "password_file"}})
 }

@@ -37,12 +37,16 @@ func (f fields) gateway(auth fields) *gateway {
 		SpamHeader:         f.expression("spam_header"),
 		SpamScore:          f.score("spam_score"),
 		SpamAction:         f.spamAction("spam_action"),
+		GatewayOnly:        f.choice("spam_evaluation") == policy.GatewayOnly,
 		DMARC:              f.gatewayDMARC("dmarc", auth),
 	}}
 	f.checkNeeds()
 	g.checkScoring()
 	if !g.DetectExternalIP && f.given("unrecognized_hop") {
 		f.doubt("unrecognized_hop", "this has no effect with detect_external_ip = no (line %d): remove it", f.line("detect_external_ip"))
+	}
+	if g.RejectOther && len(g.Domains) == 0 {
+		f.doubt("reject_other", "mail to a domain whose MX records lead elsewhere is refused, and with domains = %s nobody can tell here which domains these are: run gatemilter doctor DOMAIN for each, or list them in domains", allDomains)
 	}
 	return g
 }

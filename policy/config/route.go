@@ -21,6 +21,7 @@ const (
 	addressesKey    = "addresses"
 	serverKey       = "server"
 	passwordKey     = "password"
+	slotKey         = "slot"
 	passwordFileKey = "password_file"
 )
 

@@ -49,6 +49,8 @@ func checkOurselves(f fields, key string, h policy.Host, server Server) {
 	switch {
 	case h.Port == policy.PortSMTP && isLoopback(h.Name):
 		f.problem(key, "%s is this server itself, so that mail would go in a circle: name another host (other ports of this one may be those of a filter)", quote(showHost(h)))
+	case (h.Port == policy.PortSubmission || h.Port == policy.PortSubmissions) && isLoopback(h.Name):
+		f.doubt(key, "%s is this server's own submission service, if it has one: mail would go in a circle", quote(showHost(h)))
 	case server.listensAt(h):
 		f.problem(key, "%s is where gatemilter listens for the mail server: name a mail host", quote(showHost(h)))
 	case h.Name == server.AuthservID:
@@ -58,7 +60,7 @@ func checkOurselves(f fields, key string, h policy.Host, server Server) {
 
 // listensAt says whether a host is one of our own sockets.
 func (s Server) listensAt(h policy.Host) bool {
-	for _, l := range slices.Concat(s.Milter, s.Lookup) {
+	for _, l := range slices.Concat(s.Milter, s.Lookup, s.Admin) {
 		at, err := netip.ParseAddrPort(l.Address)
 		if err != nil || at.Port() != h.Port {
 			continue

@@ -99,13 +99,19 @@ type outbound struct {
 	fields
 	senders, recipients, users []fields
 	userGateways               []*userGateway
+	// hints counts the names for which a similar one was looked for.
+	hints int
+	// byName finds routes.
+	byName map[string]*policy.Route
 }
 
 // settings resolves the names of routes and users, and warns of routes that nobody uses.
 func (o *outbound) settings() policy.Outbound {
 	var s policy.Outbound
+	o.byName = make(map[string]*policy.Route, len(o.routes))
 	for _, r := range o.routes {
 		s.Routes = append(s.Routes, &r.Route)
+		o.byName[r.Name] = &r.Route
 	}
 	s.Gateway = o.find(o.fields, outGatewayKey)
 	s.Senders = o.rules(o.senders)
@@ -153,12 +159,14 @@ func (o *outbound) find(f fields, key string) *policy.Route {
 	if name == "" {
 		return nil
 	}
+	if r, ok := o.byName[name]; ok {
+		return r
+	}
 	var names []string
-	for _, r := range o.routes {
-		if r.Name == name {
-			return &r.Route
+	if o.hints++; o.hints <= maxHints {
+		for _, r := range o.routes[:min(len(o.routes), maxCandidates)] {
+			names = append(names, r.Name)
 		}
-		names = append(names, r.Name)
 	}
 	hint := "write a section [route NAME] with this name, or the name of another one"
 	if best := similar(name, names); best != "" {

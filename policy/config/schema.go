@@ -3,6 +3,8 @@ package config
 import (
 	"cmp"
 	"slices"
+
+	"gatemilter/policy"
 )
 
 // A SectionSpec is one kind of section that a configuration may have.
@@ -55,6 +57,9 @@ const (
 	userGWSection  = "user-gateway"
 )
 
+// gatewayMiltersKey is the key of [server] with the milters for gateway-only mail.
+const gatewayMiltersKey = "gateway_milters"
+
 // includeKey is the key of [server] that names further files.
 const includeKey = "include"
 
@@ -66,6 +71,7 @@ const (
 	kindDomains   = "domains"
 	kindHosts     = "hosts with loads"
 	kindAddresses = "mail addresses"
+	kindMilters   = "milters"
 )
 
 var dmarcModes = []string{"off", "report", "enforce"}
@@ -81,6 +87,11 @@ var schema = []SectionSpec{
 		{Name: "lookup", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/lookup.sock",
 			Meaning: "Where Postfix asks for the ways of outgoing mail; opened only if there are routes or users' own servers.",
 			Example: "unix:/var/spool/postfix/gatemilter/lookup.sock"},
+		{Name: gatewayMiltersKey, Kind: kindMilters,
+			Meaning: "The milters for mail of gateways with spam_evaluation = gateway-only, as in Postfix's smtpd_milters but without the spam filter; without it, gatemilter alone.", Example: "unix:gatemilter/milter.sock, unix:opendkim/opendkim.sock"},
+		{Name: "admin", Kind: kindSockets,
+			Meaning: "Where metrics (/metrics), health (/healthz, /readyz) and a status page (/) are served over HTTP: ADDRESS:PORT or unix:PATH; without it, nowhere. These pages know no login.",
+			Example: "127.0.0.1:9625"},
 		{Name: "socket_group", Kind: "group",
 			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
@@ -94,9 +105,11 @@ var schema = []SectionSpec{
 		{Name: includeKey, Kind: "file pattern",
 			Meaning: "Further files to read: one path or pattern, with * and ? in the file name; a relative one starts at the directory of this file.", Example: "/etc/gatemilter/conf.d/*.conf"},
 	}},
-	{Name: logSection, Meaning: "What is logged, and how.", Keys: []KeySpec{
+	{Name: logSection, Meaning: "What is logged, where to, and how.", Keys: []KeySpec{
+		{Name: "target", Kind: "choice", Values: []string{"journal", "stderr"},
+			Meaning: "Where to: systemd's journal, with fields to search by, or stderr; without it, the journal if stderr leads there, as in a service.", Example: "journal"},
 		{Name: "format", Kind: "choice", Values: []string{"console", "json"}, Default: "console",
-			Meaning: "Lines for people, or for programs.", Example: "json"},
+			Meaning: "Lines of stderr for people, or for programs.", Example: "json"},
 		{Name: "level", Kind: "choice", Values: []string{"debug", "info", "warn", "error"}, Default: "info",
 			Meaning: "The least severity that is logged.", Example: "warn"},
 	}},
@@ -133,7 +146,7 @@ var schema = []SectionSpec{
 		{Name: "detect_external_ip", Kind: kindBool, Values: yesNo, Default: "yes",
 			Meaning: "Search the Received fields for the first public address that is no gateway; otherwise take the hop before the gateway.", Example: "no"},
 		{Name: "unrecognized_hop", Kind: "choice", Values: []string{"continue", "stop"}, Default: "continue",
-			Meaning: "What the search does at a Received field that it can't read.", Example: "stop"},
+			Meaning: "What the search does at a Received field that it can't read: go on beneath it, or stop there and take the gateway's own address.", Example: "stop"},
 		{Name: "reject_other", Kind: kindBool, Values: yesNo, Default: "no",
 			Meaning: "Refuse mail to these domains that does not come from the gateway.", Example: "yes"},
 		{Name: "require_tls", Kind: kindBool, Values: yesNo, Default: "no",
@@ -149,7 +162,9 @@ var schema = []SectionSpec{
 		{Name: "spam_score", Kind: "number", Needs: "spam_header",
 			Meaning: "Spam from this score on, which the one capture group of spam_header catches; 0,5 is read as 0.5.", Example: "0.50"},
 		{Name: "spam_action", Kind: "choice", Values: []string{"tag", "quarantine", "reject", "discard"}, Default: "tag", Needs: "spam_header",
-			Meaning: "What happens to spam.", Example: "quarantine"},
+			Meaning: "What happens to spam: it is tagged (X-Spam-Flag: YES), put into the mail server's hold queue, refused, or accepted and thrown away.", Example: "quarantine"},
+		{Name: "spam_evaluation", Kind: "choice", Values: []string{"local", policy.GatewayOnly}, Default: "local",
+			Meaning: "Whether the local spam filter (rspamd, SpamAssassin, amavis) looks at this gateway's mail too, or the gateway alone decides.", Example: policy.GatewayOnly},
 		{Name: "dmarc", Kind: "choice", Values: dmarcModes,
 			Meaning: "As in [authentication], for this gateway's mail: report suits one that changes messages and so breaks signatures.", Example: "report"},
 	}},
@@ -168,7 +183,7 @@ var schema = []SectionSpec{
 			Meaning: "The host's certificate must be signed by a trusted authority.", Example: "yes"},
 		{Name: "verify_hostname", Kind: kindBool, Values: yesNo, Default: "yes", Needs: "require_tls",
 			Meaning: "The certificate must bear the host's name; with mx_lookup, that of the MX host.", Example: "yes"},
-		{Name: caFileKey, Kind: "file", Needs: "require_ca",
+		{Name: caFileKey, Kind: fileKind, Needs: "require_ca",
 			Meaning: "A PEM file with the authorities that are trusted for this route; without it, the system's.", Example: "/etc/gatemilter/relay-ca.pem"},
 	}},
 	{Name: outSection, Meaning: "What holds for all outgoing mail, bounces and forwarded mail included.", Keys: []KeySpec{
@@ -177,7 +192,7 @@ var schema = []SectionSpec{
 		{Name: allowKey, Kind: kindBool, Values: yesNo, Default: "no",
 			Meaning: "Let mail of users leave by servers of their own, [user-gateway], where they have one for its From address; otherwise ours send it.", Example: "yes"},
 		{Name: slotsKey, Kind: "number", Default: "1",
-			Meaning: "How many users may have the same address with servers of their own, 1 to 16: each needs transports of its own in Postfix, which mta-setup makes.", Example: "2"},
+			Meaning: "How many users may have the same address with servers of their own, 1 to 16: each takes a slot, which is transports of its own in Postfix that mta-setup makes.", Example: "2"},
 		{Name: "unknown_sender", Kind: "choice", Values: []string{"reject", "rewrite", "accept"}, Default: "reject",
 			Meaning: "What happens when a [user] writes as an address that is not his, or anybody else as one that is: refused, replaced by the account's address, or let through.", Example: "rewrite"},
 		{Name: ownDomainsKey, Kind: kindDomains,
@@ -206,7 +221,9 @@ var schema = []SectionSpec{
 			Meaning: "The user name there; without it, the address.", Example: "alice"},
 		{Name: passwordKey, Kind: "text", Secret: true,
 			Meaning: "The password there. A file with passwords in it must not be readable by every user of this host.", Example: "correct horse battery staple"},
-		{Name: passwordFileKey, Kind: "file",
+		{Name: slotKey, Kind: "number", Default: "0",
+			Meaning: "Where several users have this address with servers of their own, each needs a number of his own, from 0 to below user_gateway_slots, and keeps it: mail that waits is known by it.", Example: "1"},
+		{Name: passwordFileKey, Kind: fileKind,
 			Meaning: "Instead of password: a file with it as its only line.", Example: "/etc/gatemilter/secrets/alice-partner"},
 	}},
 }

@@ -19,12 +19,12 @@ var (
 		"outbound":     "[route relays]\nhost = relay.example.com\n[sender @relays.example]\nroute = relays\n",
 		"sender":       "[route exchange]\nhost = mail.example.com\n",
 		"recipient":    "[route exchange]\nhost = mail.example.com\n",
-		"user-gateway": "[outbound]\nallow_user_gateways = yes\n[user x]\naddresses = x@example.com\n",
+		"user-gateway": "[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 2\n[user x]\naddresses = x@example.com\n",
 	}
 )
 
-// unsafe are values that are warned of, on purpose.
-var unsafe = map[string]string{"tls": "none"}
+// unsafe are values that are warned of, on purpose; the second one without domains.
+var unsafe = map[string]string{"tls": "none", "reject_other": "yes"}
 
 // with is a configuration with one more line in a section of that kind, and what the
 // line needs beside it.

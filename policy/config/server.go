@@ -18,8 +18,14 @@ type Server struct {
 	// Milter holds at least one address, none twice.
 	Milter []Listener
 	// Lookup holds at least one address too, none of them also in Milter. Nobody
-	// listens there unless [policy.Outbound.AsksLookup].
+	// listens there unless [policy.Settings.AsksLookup].
 	Lookup []Listener
+	// GatewayMilters are the milters for mail of gateways that alone evaluate spam, as
+	// Postfix writes them: gatemilter is one of them.
+	GatewayMilters string
+	// Admin holds where the admin pages are served, mostly nowhere. None is also in
+	// Milter or Lookup.
+	Admin []Listener
 	// SocketGroup is the name or number of the group of unix sockets, or "" for
 	// the one that the system gives them. SocketMode holds their permissions, at most 0775.
 	SocketGroup string
@@ -48,7 +54,9 @@ func (l Listener) String() string {
 
 // A Log says what is logged, and how.
 type Log struct {
-	// Format is console or json.
+	// Target is journal, stderr, or "": the journal if stderr leads there anyway.
+	Target string
+	// Format of stderr is console or json.
 	Format string
 	// Level is debug, info, warn or error.
 	Level string
@@ -56,19 +64,88 @@ type Log struct {
 
 func (f fields) server() Server {
 	s := Server{
-		Milter:      f.listeners("milter"),
-		Lookup:      f.listeners("lookup"),
+		Milter:      f.listeners("milter", parseListener, f.doubtListener),
+		Lookup:      f.listeners("lookup", parseListener, f.doubtListener),
+		Admin:       f.listeners("admin", parseAdmin, f.doubtAdmin),
 		SocketGroup: f.account("socket_group", "group"),
 		SocketMode:  f.socketMode("socket_mode"),
-		MTAUser:     f.account("mta_user", "user"),
+		MTAUser:     f.mtaUser("mta_user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
-	for _, l := range s.Lookup {
-		if slices.Contains(s.Milter, l) {
-			f.problem("lookup", "%s is listed under milter too (line %d): they speak different protocols, so write another one", quote(l.String()), f.line("milter"))
+	s.GatewayMilters = f.gatewayMilters(s.Milter)
+	f.apart("lookup", s.Lookup, "milter", s.Milter)
+	f.apart("admin", s.Admin, "milter", s.Milter)
+	f.apart("admin", s.Admin, "lookup", s.Lookup)
+	return s
+}
+
+// apart refuses listeners that another key lists too.
+func (f fields) apart(key string, listeners []Listener, other string, taken []Listener) {
+	for _, l := range listeners {
+		if slices.Contains(taken, l) {
+			f.problem(key, "%s is listed under %s too (line %d): they speak different protocols, so write another one", quote(l.String()), other, f.line(other))
 		}
 	}
-	return s
+}
+
+// postfixQueue is Postfix's queue directory, within which it names unix sockets relatively.
+const postfixQueue = "/var/spool/postfix/"
+
+// FailSafe is an element of Postfix's smtpd_milters: a milter without which no mail is
+// taken, whatever milter_default_action says of others.
+func FailSafe(milter string) string { return "{ " + milter + ", default_action=tempfail }" }
+
+// asMilter writes a listener as in Postfix's smtpd_milters.
+func asMilter(l Listener) string {
+	if path, ok := strings.CutPrefix(l.Address, postfixQueue); ok {
+		return "unix:" + path
+	}
+	return l.String()
+}
+
+// gatewayMilters reads a list of milters that replaces Postfix's own: without gatemilter
+// among them, no rule would hold.
+func (f fields) gatewayMilters(own []Listener) string {
+	items := f.list(gatewayMiltersKey)
+	if len(items) == 0 {
+		if len(own) == 0 {
+			return "" // which has its problem already
+		}
+		return FailSafe(asMilter(own[0]))
+	}
+	found := false
+	for i, item := range items {
+		network, address, _ := strings.Cut(item, ":")
+		if address == "" || network != "unix" && network != "inet" || strings.ContainsAny(item, " \t{}$") {
+			f.problem(gatewayMiltersKey, "%s is no milter as Postfix writes it: %s", quote(item), hintFor(item, "write unix:PATH, relative to the queue directory, or inet:HOST:PORT"))
+		}
+		if slices.ContainsFunc(own, func(l Listener) bool {
+			return l.String() == item || l.Network == "unix" && strings.HasSuffix(l.Address, "/"+address)
+		}) {
+			found, items[i] = true, FailSafe(item)
+		}
+	}
+	if !found {
+		f.problem(gatewayMiltersKey, "gatemilter itself is not among them, so none of its rules would hold: write %s first", literally(f.ownMilter(own)))
+	}
+	return strings.Join(items, ", ")
+}
+
+func (f fields) ownMilter(own []Listener) string {
+	if len(own) == 0 {
+		return "unix:gatemilter/milter.sock"
+	}
+	return asMilter(own[0])
+}
+
+// mtaUser reads the user that the mail server runs as: its processes that deliver are never
+// those of root.
+func (f fields) mtaUser(key string) string {
+	name := f.account(key, "user")
+	if name == "root" {
+		f.problem(key, "%s is not the user that the mail server's clients run as: write the one that Postfix's mail_owner names, postfix", quote(name))
+	}
+	return name
 }
 
 // needsUnix refuses listeners of which none can tell who asks for logins.
@@ -82,12 +159,14 @@ func (f fields) mode() policy.Mode {
 	return map[string]policy.Mode{"enforce": policy.Enforce, "observe": policy.Observe}[f.choice("mode")]
 }
 
-func (f fields) log() Log { return Log{Format: f.choice("format"), Level: f.choice("level")} }
+func (f fields) log() Log {
+	return Log{Target: f.choice("target"), Format: f.choice("format"), Level: f.choice("level")}
+}
 
-func (f fields) listeners(key string) []Listener {
+func (f fields) listeners(key string, parse func(string) (Listener, error), doubt func(string, Listener)) []Listener {
 	var listeners []Listener
 	for _, item := range f.list(key) {
-		l, err := parseListener(item)
+		l, err := parse(item)
 		switch {
 		case err != nil:
 			f.problem(key, "%s", err)
@@ -95,7 +174,7 @@ func (f fields) listeners(key string) []Listener {
 			f.problem(key, "%s is listed twice: remove one of them", quote(item))
 		default:
 			listeners = append(listeners, l)
-			f.doubtListener(key, l)
+			doubt(key, l)
 		}
 	}
 	return listeners
@@ -111,9 +190,26 @@ func (f fields) doubtListener(key string, l Listener) {
 	if ip := at.Addr(); ip.IsUnspecified() || !ip.IsPrivate() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
 		f.doubt(key, "%s can be reached by others: let a firewall admit your mail servers only, for milter has no login", l)
 	}
+	f.doubtPort(key, l, at)
+}
+
+func (f fields) doubtPort(key string, l Listener, at netip.AddrPort) {
 	if at.Port() == 0 {
 		f.doubt(key, "%s has port 0: the system chooses another port at every start, which suits only tests", l)
 	}
+}
+
+// doubtAdmin warns of all addresses but this host's own: who reads the pages learns who
+// writes to whom.
+func (f fields) doubtAdmin(key string, l Listener) {
+	at, err := netip.ParseAddrPort(l.Address)
+	if err != nil {
+		return
+	}
+	if !at.Addr().IsLoopback() {
+		f.doubt(key, "%s can be reached by others: let a firewall admit your monitoring only, for the pages have no login", l)
+	}
+	f.doubtPort(key, l, at)
 }
 
 // maxSocketPath is how long the path of a unix socket may be (unix(7)), in octets.
@@ -128,6 +224,15 @@ func parseListener(s string) (Listener, error) {
 		return parseInet(address)
 	}
 	return Listener{}, fmt.Errorf("%s is no listener: %s", quote(s), listenerHint(s))
+}
+
+// parseAdmin reads a listener that may be written as a browser's address bar has it,
+// ADDRESS:PORT.
+func parseAdmin(s string) (Listener, error) {
+	if host, _, err := net.SplitHostPort(s); err == nil && host != "unix" && host != "local" {
+		return parseInet(s)
+	}
+	return parseListener(s)
 }
 
 // listenerHint writes what somebody may have meant in our way.

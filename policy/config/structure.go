@@ -62,7 +62,7 @@ func (l *loader) checkSections(spec SectionSpec, sec *section) {
 	if l.seen == nil {
 		l.seen = make(map[string]*section)
 	}
-	id := strings.ToLower(sec.kind + " " + sec.fullName())
+	id := sec.id()
 	first, twice := l.seen[id]
 	if !twice {
 		l.seen[id] = sec
@@ -108,7 +108,7 @@ func listHint(key KeySpec) string {
 }
 
 func isList(key KeySpec) bool {
-	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts, kindAddresses}, key.Kind)
+	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts, kindAddresses, kindMilters}, key.Kind)
 }
 
 func emptyHint(key KeySpec) string {

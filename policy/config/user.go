@@ -12,6 +12,9 @@ import (
 	"gatemilter/policy"
 )
 
+// maxAddresses is how many addresses one user may have.
+const maxAddresses = 1000
+
 // maxLogin is the length of the longest login, in octets.
 const maxLogin = 254
 
@@ -37,11 +40,19 @@ func (o *outbound) identities(s *policy.Outbound) {
 	s.UnknownSender = map[string]policy.SenderAction{"reject": policy.RejectSender, "rewrite": policy.RewriteSender, "accept": policy.AcceptSender}[o.choice("unknown_sender")]
 	s.SenderHeader = o.yes("sender_header")
 	s.Domains = o.ownDomains()
+	seen := make(map[string]fields)
 	for _, f := range o.users {
 		u := f.user()
 		if u == nil {
 			continue // the section has its problem already
 		}
+		if first, twice := seen[u.Login]; twice {
+			if !strings.EqualFold(first.sec.name, f.sec.name) { // which is a problem by itself
+				f.fail(f.at(f.sec.line, "", fmt.Sprintf("there is a section for this login already, [%s] (%s:%d): remove one of them", first.sec.title(), first.sec.file, first.sec.line)))
+			}
+			continue
+		}
+		seen[u.Login] = f
 		if s.Users == nil {
 			s.Users = make(map[string]*policy.User)
 		}
@@ -54,7 +65,7 @@ func (o *outbound) identities(s *policy.Outbound) {
 			claims[g.address] = append(claims[g.address], g)
 		}
 	}
-	o.assignSlots(claims, s.Slots)
+	o.checkSlots(claims, s.Slots)
 	if len(o.userGateways) > 0 && !o.given(allowKey) {
 		g := o.userGateways[0]
 		g.warn(g.at(g.sec.line, "", "users' own servers are not used, as [outbound] allow_user_gateways = no is the default: write it there, yes or no"))
@@ -99,6 +110,10 @@ func (f fields) user() *policy.User {
 	}
 	u := &policy.User{Login: policy.CanonicalLogin(f.sec.name)}
 	addresses := f.list(addressesKey)
+	if len(addresses) > maxAddresses {
+		f.problem(addressesKey, "there are %d addresses, more than %d: name fewer for one user", len(addresses), maxAddresses)
+		return nil
+	}
 	if !f.given(addressesKey) {
 		if _, err := parseAddress(f.sec.name); err != nil {
 			f.fail(f.at(f.sec.line, addressesKey, "the login is no address, so the key is needed: write addresses = … into this section, that of the account first, for example alice@example.com"))
@@ -139,6 +154,10 @@ func (o *outbound) give(g *userGateway, users map[string]*policy.User, others []
 		return false
 	}
 	i := slices.IndexFunc(u.Identities, func(i policy.Identity) bool { return i.Address == g.address })
+	if i < 0 && len(u.Identities) >= 2*maxAddresses {
+		g.fail(g.at(g.sec.line, "", fmt.Sprintf("the user has more than %d addresses: name fewer for one user", 2*maxAddresses)))
+		return false
+	}
 	if i < 0 {
 		i = len(u.Identities)
 		u.Identities = append(u.Identities, policy.Identity{Address: g.address})
@@ -158,8 +177,10 @@ func (o *outbound) give(g *userGateway, users map[string]*policy.User, others []
 // compare it with very many would take too long.)
 func (o *outbound) userHint(login string) string {
 	var logins []string
-	for _, f := range o.users[:min(len(o.users), maxCandidates)] {
-		logins = append(logins, f.sec.name)
+	if o.hints++; o.hints <= maxHints {
+		for _, f := range o.users[:min(len(o.users), maxCandidates)] {
+			logins = append(logins, f.sec.name)
+		}
 	}
 	if best := similar(login, logins); best != "" {
 		return fmt.Sprintf("did you mean %s?", best)
@@ -167,29 +188,42 @@ func (o *outbound) userHint(login string) string {
 	return "write one, with the addresses as which this user may write"
 }
 
-// maxCandidates is how many names are looked through for a similar one.
-const maxCandidates = 1000
+// maxCandidates is how many names are looked through for a similar one, and maxHints for
+// how many that is done.
+const (
+	maxCandidates = 1000
+	maxHints      = 20
+)
 
-// assignSlots numbers those who have the same address, in the order of the files: so a
-// new one changes nothing for the others.
-func (o *outbound) assignSlots(claims map[string][]*userGateway, slots int) {
+// checkSlots looks whether those who have the same address have slots of their own.
+func (o *outbound) checkSlots(claims map[string][]*userGateway, slots int) {
 	for _, g := range o.userGateways {
-		group := claims[g.address]
-		if len(group) == 0 || group[0] != g || slots == 0 {
-			continue
-		}
-		for slot, other := range group {
-			other.Slot = slot
-		}
-		if last := len(group) - 1; len(group) > slots {
-			advice := fmt.Sprintf("write %s = %d in [outbound] and run mta-setup", slotsKey, len(group))
-			if len(group) > policy.MaxSlots {
-				advice = fmt.Sprintf("at most %d users can have one", policy.MaxSlots)
+		switch {
+		case slots == 0 || g.Slot < 0 || !slices.Contains(claims[g.address], g):
+			// It has its problem already.
+		case g.Slot >= slots:
+			g.problem(slotKey, "there are transports for %d users with the same address, whose slots are 0 to %d: write %s = %d in [outbound] and run mta-setup, or another slot", slots, slots-1, slotsKey, g.Slot+1)
+		default:
+			for _, other := range claims[g.address] {
+				if other == g {
+					break
+				}
+				if other.Slot == g.Slot {
+					g.fail(g.at(g.line(slotKey), slotKey, fmt.Sprintf("[%s] (%s:%d) has a server for this address too, in the same slot: write slot = %d here, and keep it",
+						other.sec.title(), other.sec.file, other.sec.line, freeSlot(claims[g.address]))))
+				}
 			}
-			group[last].fail(group[last].at(group[last].sec.line, "", fmt.Sprintf("%d users have servers of their own for %s, the first at %s:%d, but there are transports for %d: %s",
-				len(group), quote(g.address), g.sec.file, g.sec.line, slots, advice)))
 		}
 	}
+}
+
+// freeSlot returns the least slot that none of them has.
+func freeSlot(group []*userGateway) int {
+	slot := 0
+	for slices.ContainsFunc(group, func(g *userGateway) bool { return g.Slot == slot }) {
+		slot++
+	}
+	return slot
 }
 
 // slots reads the number of slots; a bad one reads as 0.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gatemilter/policy"
 )
@@ -39,6 +40,7 @@ func (f fields) userGateway() *userGateway {
 		f.problem("username", "%s has a colon in it, at which the mail server would end it: this server can't be used with that name", quote(g.Username))
 	}
 	g.readPassword()
+	g.Slot = g.slot()
 	if g.TLS == policy.NoTLS && f.given("tls") {
 		f.doubt("tls", "whoever is on the way to %s can read the password and the mail: write starttls or implicit, if the server can do that", quote(f.text(serverKey)))
 	}
@@ -74,6 +76,17 @@ func (g *userGateway) server() {
 		advice = "there, TLS is not from the start; write tls = starttls, or port 465"
 	}
 	g.problem(serverKey, "%s has the port %s: %s", quote(text), quote(port), advice)
+}
+
+// slot reads the slot; a bad one reads as -1.
+func (g *userGateway) slot() int {
+	text := g.text(slotKey)
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || n >= policy.MaxSlots {
+		g.problem(slotKey, "%s is not a number between 0 and %d: %s", quote(text), policy.MaxSlots-1, hintFor(text, "write one in digits"))
+		return -1
+	}
+	return int(n)
 }
 
 // readPassword reads the password that stands in the section. One in a file is read by
@@ -130,6 +143,8 @@ func passwordIn(path string) (string, error) {
 		return "", errors.New("is empty: write the password into it")
 	case len(line) > maxPassword:
 		return "", fmt.Errorf("has more than the %d octets of a password: write only the password into it", maxPassword)
+	case !utf8.Valid(line):
+		return "", errors.New("is not UTF-8 text, which is all that Postfix takes: save it as UTF-8, or choose another password")
 	case bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return "", errors.New("has more than one line, or control characters: write only the password into it")
 	}

@@ -21,8 +21,10 @@ import (
 	"syscall"
 	"time"
 
+	"gatemilter/cmd/internal/admin"
 	"gatemilter/milter"
 	"gatemilter/milter/lookup"
+	"gatemilter/policy/auth/dns"
 	"gatemilter/policy/config"
 )
 
@@ -39,6 +41,8 @@ type daemon struct {
 	current atomic.Pointer[generation]
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
+	// admin makes the admin pages; nil where none are served.
+	admin *admin.Monitor
 }
 
 // A generation is a configuration and what was made of it.
@@ -47,6 +51,8 @@ type generation struct {
 	rules  milter.Rules
 	ways   map[string]*way
 	users  userServers
+	// dnsStats counts the questions to the DNS; nil where nothing is asked.
+	dnsStats func() dns.Stats
 }
 
 // read makes a generation of the files.
@@ -55,7 +61,7 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := NewRules(cfg)
+	rules, dnsStats, err := newRules(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -63,12 +69,12 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users}, nil
+	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users, dnsStats}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
-// SIGINT comes. The log goes to stderr. The error says why it could not start or had
-// to end.
+// SIGINT comes. The log goes to stderr or the journal. The error says why it could not
+// start or had to end.
 func Run(ctx context.Context, path string, stderr io.Writer) error {
 	g, err := read(path)
 	if err != nil {
@@ -78,6 +84,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
 	defer d.log.Sync()
 	d.current.Store(g)
+	d.monitor(g)
 	shareProcessors()
 	// When the reader of the log goes away, that is no reason to go away too.
 	signal.Ignore(syscall.SIGPIPE)
@@ -93,6 +100,8 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return err
 	}
 	d.log.started(cfg, services)
+	d.serving(services)
+	d.notifyReady(services)
 	return d.serve(ctx, services, hangup)
 }
 
@@ -108,12 +117,15 @@ type service struct {
 
 // open opens all sockets, or none.
 func (d *daemon) open(cfg *config.Config) ([]service, error) {
-	sessions := &milter.Sessions{Rules: d.rules, Report: d.log.message}
+	sessions := &milter.Sessions{Rules: d.rules, Report: d.message}
 	services := []service{{name: "milter", server: &milter.Server{NewSession: sessions.New, Report: d.log.trouble}}}
 	addresses := [][]config.Listener{cfg.Server.Milter}
-	if cfg.Settings.Outbound.AsksLookup() {
-		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble}})
+	if cfg.Settings.AsksLookup() {
+		services = append(services, service{name: "lookup", server: &lookup.Server{Tables: d.tables(), Report: d.log.lookupTrouble, Observe: d.admin.Lookup}})
 		addresses = append(addresses, cfg.Server.Lookup)
+	}
+	if len(cfg.Server.Admin) > 0 {
+		services, addresses = append(services, d.adminService()), append(addresses, cfg.Server.Admin)
 	}
 	for i := range services {
 		var err error
@@ -159,21 +171,29 @@ func (d *daemon) serve(ctx context.Context, services []service, hangup <-chan os
 			}()
 		}
 	}
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	go d.watch(watched, services)
 	var cause error
 	for cause == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-hangup:
-			d.reload()
+			d.notifyReloading()
+			d.notifyReloaded(services, d.reload())
 		case err := <-failed:
 			cause = fmt.Errorf("socket lost: %w", err)
 		}
 	}
+	unwatch()
 	d.log.stopping(cause)
+	d.admin.Stopping()
+	d.notifyStopping()
 	return errors.Join(cause, d.shutdown(ctx, services))
 }
 
-// shutdown lets messages in progress finish. The MTA may ask for routes until then.
+// shutdown lets messages in progress finish. The MTA may ask for routes until then, and
+// the admin pages tell until the end that we stop.
 func (d *daemon) shutdown(ctx context.Context, services []service) error {
 	defer d.log.stopped()
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopLimit)
@@ -189,22 +209,29 @@ func (d *daemon) shutdown(ctx context.Context, services []service) error {
 
 // reload reads the configuration again. All that can fail happens before anything
 // changes.
-func (d *daemon) reload() {
+func (d *daemon) reload() error {
 	next, err := read(d.path)
 	if err != nil {
 		d.log.reloadRefused(err)
-		return
+		d.admin.ReloadRefused(err)
+		return err
 	}
-	d.current.Store(next)
+	before := d.current.Swap(next)
+	d.admin.Configured(next.config, next.dnsStats)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
+	d.log.changes(next.config.Changes(before.config))
+	if setupOf(before.config) != setupOf(next.config) {
+		d.log.needsSetup()
+	}
+	return nil
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.
 func needsRestart(a, b *config.Config) bool {
 	sockets := func(c *config.Config) config.Server {
 		s := c.Server
-		s.AuthservID, s.MTAUser = "", ""
+		s.AuthservID, s.MTAUser, s.GatewayMilters = "", "", ""
 		return s
 	}
-	return a.Log != b.Log || a.Settings.Outbound.AsksLookup() != b.Settings.Outbound.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
+	return a.Log != b.Log || a.Settings.AsksLookup() != b.Settings.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
 }

@@ -57,7 +57,7 @@ func TestS5Summary(t *testing.T) {
 		{"message accepted, exempt", zap.InfoLevel, func(r *milter.Record) {
 			r.Client, r.Verdict = policy.Client{}, policy.Verdict{Direction: policy.Exempt}
 		}},
-		{"message accepted, outbound: from 192.0.2.2, by the user's own server [smtp.partner.example]:587", zap.InfoLevel, func(r *milter.Record) {
+		{"message accepted, outbound: from 192.0.2.2, for the user's own server [smtp.partner.example]:587", zap.InfoLevel, func(r *milter.Record) {
 			r.Verdict = policy.Verdict{Direction: policy.Outgoing, UserGateway: &policy.UserGateway{Host: "smtp.partner.example", Port: 587}}
 		}},
 		{"message accepted: from 192.0.2.2 via gateway filter, source 198.51.100.7, spam (score 0.70 of 0.50)", zap.InfoLevel, func(r *milter.Record) {

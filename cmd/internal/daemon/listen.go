@@ -27,15 +27,17 @@ func Preflight(c *config.Config) []error {
 			found = append(found, err)
 		}
 	}
-	listeners := c.Server.Milter
+	listeners := slices.Concat(c.Server.Milter, c.Server.Admin)
 	if _, err := newUserServers(c); err != nil {
 		found = append(found, err)
 	}
-	if c.Settings.Outbound.AsksLookup() {
+	if c.Settings.AsksLookup() {
 		listeners = slices.Concat(listeners, c.Server.Lookup)
 	}
+	seen := make(map[string]bool)
 	for _, l := range listeners {
-		if dir := filepath.Dir(l.Address); l.Network == "unix" {
+		if dir := filepath.Dir(l.Address); l.Network == "unix" && !seen[dir] {
+			seen[dir] = true
 			if _, err := os.Stat(dir); err != nil {
 				found = append(found, fmt.Errorf("there is no directory %s; create it, owned by the user that runs gatemilter (its systemd service makes %s itself)", dir, serviceDir))
 			}

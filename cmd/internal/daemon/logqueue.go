@@ -41,6 +41,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	case q.lines <- bytes.Clone(line):
 	default:
 		q.dropped.Add(1)
+		linesDropped.Add(1)
 	}
 	return len(line), nil
 }
@@ -72,16 +73,29 @@ func (q *logQueue) run(w io.Writer) {
 			for len(q.lines) > 0 {
 				q.write(w, <-q.lines)
 			}
+			q.report(w)
 			close(done)
 		}
 	}
 }
 
-// write writes a line, and how many were dropped before it. There is nobody to tell if
-// that fails.
+// write writes a line, and before it how many were dropped. A line that nobody takes is
+// dropped too.
 func (q *logQueue) write(w io.Writer, line []byte) {
-	if n := q.dropped.Swap(0); n > 0 {
-		w.Write(q.loss(n))
+	q.report(w)
+	if _, err := w.Write(line); err != nil {
+		q.dropped.Add(1)
+		linesDropped.Add(1)
 	}
-	w.Write(line)
+}
+
+// report says how many lines were dropped; if that is not taken either, it says so later.
+func (q *logQueue) report(w io.Writer) {
+	n := q.dropped.Swap(0)
+	if n == 0 {
+		return
+	}
+	if _, err := w.Write(q.loss(n)); err != nil {
+		q.dropped.Add(n)
+	}
 }

@@ -99,3 +99,37 @@ func TestVisible(t *testing.T) {
 		}
 	}
 }
+
+// What could not be written counts as dropped, and is said once it can be, at the end at
+// the latest.
+func TestLogQueueCountsFailures(t *testing.T) {
+	w := &failing{left: 4}
+	q := newLogQueue(w, func(n uint64) []byte { return fmt.Appendln(nil, n, "dropped") })
+	fmt.Fprintln(q, "first")
+	fmt.Fprintln(q, "second")
+	q.Sync()
+	if w.String() != "" {
+		t.Errorf("written: %q", w.String())
+	}
+	fmt.Fprintln(q, "third")
+	q.Sync()
+	w.left = 1
+	fmt.Fprintln(q, "fourth")
+	q.Sync()
+	if want := "2 dropped\nthird\n1 dropped\n"; w.String() != want {
+		t.Errorf("%q, want %q", w.String(), want)
+	}
+}
+
+// A failing writer fails so many times.
+type failing struct {
+	left int
+	strings.Builder
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left--; f.left >= 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return f.Builder.Write(p)
+}

@@ -158,7 +158,7 @@ func summary(r *milter.Record) string {
 		b.WriteString(" (score " + policy.FormatScore(v.Spam.Score) + " of " + policy.FormatScore(v.Spam.Threshold) + ")")
 	}
 	if v.UserGateway != nil {
-		b.WriteString(", by the user's own server " + v.UserGateway.Nexthop())
+		b.WriteString(", for the user's own server " + v.UserGateway.Nexthop())
 	}
 	if n := refused(v.Recipients); n > 0 {
 		b.WriteString(", " + strconv.Itoa(n) + " of " + strconv.Itoa(len(v.Recipients)) + " recipients refused")

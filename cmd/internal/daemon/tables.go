@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -27,6 +28,9 @@ const (
 	// (smtp_tls_policy_maps of the transport). It is also the permission to use
 	// that nexthop: one that is no route's any more is a temporary failure.
 	TableTLS = "tls"
+	// TableMilters leads from a client's address to its milters, where these are not those
+	// of all others (smtpd_milter_maps).
+	TableMilters = "milters"
 )
 
 const (
@@ -41,16 +45,21 @@ const (
 func (d *daemon) tables() map[string]lookup.Table {
 	tables := map[string]lookup.Table{
 		TableRoute: {Lookup: func(_ context.Context, _ lookup.Peer, sender string) lookup.Answer {
-			r, _ := d.current.Load().rules.Policy.RouteFor(sender)
-			return d.current.Load().way(r)
+			g := d.current.Load()
+			r, why := g.rules.Policy.RouteFor(sender)
+			return d.routed(g, r, why)
 		}},
 		TableRecipient: {Lookup: func(_ context.Context, _ lookup.Peer, recipient string) lookup.Answer {
-			r, _ := d.current.Load().rules.Policy.RouteTo(recipient)
-			return d.current.Load().way(r)
+			g := d.current.Load()
+			r, why := g.rules.Policy.RouteTo(recipient)
+			return d.routed(g, r, why)
+		}},
+		TableMilters: {Lookup: func(_ context.Context, _ lookup.Peer, client string) lookup.Answer {
+			return d.current.Load().milters(client)
 		}},
 		TableTLS: {
 			Lookup: func(ctx context.Context, _ lookup.Peer, nexthop string) lookup.Answer {
-				return d.current.Load().tlsPolicy(ctx, nexthop, d.log)
+				return d.current.Load().tlsPolicy(ctx, nexthop, d)
 			},
 			Limit: probeLimit,
 		},
@@ -65,6 +74,16 @@ func (g *generation) way(r *policy.Route) lookup.Answer {
 		return lookup.NotFound()
 	}
 	return lookup.OK(policy.Transport + ":" + strings.Join(r.Nexthops(rand.IntN), ","))
+}
+
+// milters answers with the milters for a client whose mail the local spam filter leaves
+// alone.
+func (g *generation) milters(client string) lookup.Answer {
+	ip, err := netip.ParseAddr(client)
+	if err != nil || !g.rules.Policy.SkipsLocalFilter(ip.Unmap().WithZone("")) {
+		return lookup.NotFound()
+	}
+	return lookup.OK(g.config.Server.GatewayMilters)
 }
 
 // A way is a host of a route.
@@ -93,46 +112,48 @@ func ways(routes []*policy.Route) map[string]*way {
 
 // tlsPolicy answers with what must hold of the connection to a nexthop, in the words
 // of Postfix's TLS_README. What Postfix has no words for is found out here.
-func (g *generation) tlsPolicy(ctx context.Context, nexthop string, log *eventLog) lookup.Answer {
+func (g *generation) tlsPolicy(ctx context.Context, nexthop string, d *daemon) lookup.Answer {
 	w, ok := g.ways[nexthop]
 	if !ok {
 		return lookup.Temp("this nexthop is no route's any more")
 	}
-	switch d := w.route.TLS; {
-	case !d.Required:
+	switch demand := w.route.TLS; {
+	case !demand.Required:
 		return lookup.OK("may")
-	case d.Probed():
-		return w.probe(ctx, log)
-	case d.CA:
+	case demand.Probed():
+		return w.probe(ctx, d)
+	case demand.CA:
 		return lookup.OK("secure match=hostname")
 	}
 	return lookup.OK("encrypt")
 }
 
 // probe looks at the host's certificate, and pins it where it is as demanded.
-func (w *way) probe(ctx context.Context, log *eventLog) lookup.Answer {
+func (w *way) probe(ctx context.Context, d *daemon) lookup.Answer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if time.Now().Before(w.expires) {
 		return w.probed
 	}
-	fingerprint, err := w.look(ctx)
+	report, err := w.look(ctx)
+	d.probed(w, report, err)
 	if err != nil {
-		log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
+		d.log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
 		return lookup.Temp(err.Error())
 	}
-	w.probed, w.expires = lookup.OK("fingerprint match="+fingerprint), time.Now().Add(probeLife)
+	w.probed, w.expires = lookup.OK("fingerprint match="+report.Chain[0].Fingerprint), time.Now().Add(probeLife)
 	return w.probed
 }
 
-func (w *way) look(ctx context.Context) (fingerprint string, err error) {
+// look returns what the host has shown, also where that is not as demanded.
+func (w *way) look(ctx context.Context) (tlsprobe.Report, error) {
 	roots, err := w.roots()
 	if err != nil {
-		return "", err
+		return tlsprobe.Report{}, err
 	}
 	report, err := new(tlsprobe.Prober).Probe(ctx, tlsprobe.Target{Host: w.host.Name, Port: w.host.Port}, roots)
 	if err != nil {
-		return "", err
+		return report, err
 	}
 	d := w.route.TLS
 	for _, c := range []struct {
@@ -141,10 +162,10 @@ func (w *way) look(ctx context.Context) (fingerprint string, err error) {
 		check  tlsprobe.Check
 	}{{"require_tls", d.Required, report.TLS}, {"require_ca", d.CA, report.Trust}, {"verify_hostname", d.Hostname, report.Name}} {
 		if c.wanted && !c.check.Holds {
-			return "", fmt.Errorf("%s of route %s fails: %s", c.option, w.route.Name, c.check.Reason)
+			return report, fmt.Errorf("%s of route %s fails: %s", c.option, w.route.Name, c.check.Reason)
 		}
 	}
-	return report.Chain[0].Fingerprint, nil
+	return report, nil
 }
 
 // roots are the authorities to trust; nil means the system's.

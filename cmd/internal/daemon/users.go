@@ -81,26 +81,32 @@ func (d *daemon) addUserTables(tables map[string]lookup.Table) {
 	for slot := range policy.MaxSlots {
 		for _, implicit := range []bool{false, true} {
 			transport := policy.UserTransport(implicit, slot)
-			tables[UserTLSTable(transport)] = lookup.Table{Lookup: func(_ context.Context, p lookup.Peer, nexthop string) lookup.Answer {
-				return d.userTLS(p, serverKey{transport, nexthop})
-			}}
+			tables[UserTLSTable(transport)] = lookup.Table{
+				Lookup: func(_ context.Context, p lookup.Peer, nexthop string) lookup.Answer {
+					return d.userTLS(p, serverKey{transport, nexthop})
+				},
+				Admits: d.isMTA, // who asks for it is taken for the one who delivers
+			}
 			tables[UserLoginTable(transport)] = lookup.Table{
 				Lookup: func(_ context.Context, p lookup.Peer, sender string) lookup.Answer {
 					return d.userLogin(p, transport, sender)
 				},
-				Admits: func(uid uint32) bool {
-					u := &d.current.Load().users
-					return len(u.servers) > 0 && uid == u.mta
-				},
+				Admits: d.isMTA,
 			}
 		}
 	}
 }
 
+// isMTA says whether a user is the mail server's, as long as he has anything to ask for.
+func (d *daemon) isMTA(uid uint32) bool {
+	u := &d.current.Load().users
+	return len(u.servers) > 0 && uid == u.mta
+}
+
 // userTLS answers with what must hold of the connection to a user's own server.
 func (d *daemon) userTLS(p lookup.Peer, key serverKey) lookup.Answer {
-	d.attempts.begin(p, key)
 	demand, ok := d.current.Load().users.tls[key]
+	d.attempts.begin(p, attempt{key: key, demand: demand})
 	switch {
 	case !ok:
 		return lookup.Temp("this nexthop is no user's server any more")
@@ -119,61 +125,66 @@ func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answe
 	if g == nil {
 		return lookup.Temp("no user's server is known for this sender")
 	}
-	nexthop, ok := d.attempts.nexthop(p, transport)
+	last, ok := d.attempts.of(p, transport)
 	why := ""
 	switch {
 	case p.PID == 0:
 		why = "the asking process can't be told from others: gatemilter and the mail server have to share a PID namespace"
 	case !ok:
 		why = "it is not known which host the mail server has connected to" // after a restart of ours
-	case nexthop != g.Nexthop():
+	case last.key.name != g.Nexthop():
 		why = "the sender's server is another one now, " + g.Nexthop()
+	case last.demand != g.TLS:
+		why = "the sender's server is to be asked with other TLS now: " + g.TLS.String()
 	default:
 		return lookup.OK(g.Username + ":" + g.Password.Reveal())
 	}
-	d.log.loginWithheld(sender, nexthop, why)
+	d.log.loginWithheld(sender, last.key.name, why)
 	return lookup.Temp(why)
 }
 
-// server returns the server for a sender, whose address may have an extension.
+// server returns the server for a sender.
 func (u *userServers) server(transport, sender string) *policy.UserGateway {
-	address := policy.CanonicalAddress(sender)
-	if g := u.servers[serverKey{transport, address}]; g != nil {
-		return g
-	}
-	return u.servers[serverKey{transport, policy.WithoutExtension(address)}]
+	return u.servers[serverKey{transport, policy.CanonicalAddress(sender)}]
 }
 
 // attempts remembers to which nexthop each process of the mail server is about to
-// deliver. Postfix asks for a login by the sender alone, but just before, for the TLS policy
-// of the nexthop; and an smtp client process delivers one message at a time.
+// deliver, and with which TLS. Postfix asks for a login by the sender alone, but just
+// before, for the TLS policy of the nexthop; and an smtp client process delivers one
+// message at a time.
 type attempts struct {
 	mu sync.Mutex
-	// of holds processes by the last bits of their number: one that another has driven
+	// last holds processes by the last bits of their number: one that another has driven
 	// out is shown no login, and tries again later.
-	of [1024]attempt
+	last [1024]attempt
 }
 
 type attempt struct {
-	pid int32
-	key serverKey
+	pid    int32
+	key    serverKey
+	demand policy.UserTLS
 }
 
-func (a *attempts) begin(p lookup.Peer, key serverKey) {
+func (a *attempts) begin(p lookup.Peer, to attempt) {
 	if p.Err != nil || p.PID <= 0 {
 		return
 	}
+	to.pid = p.PID
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.of[int(p.PID)%len(a.of)] = attempt{p.PID, key}
+	a.last[int(p.PID)%len(a.last)] = to
 }
 
-func (a *attempts) nexthop(p lookup.Peer, transport string) (string, bool) {
+// of returns what a process is about to do, if that is a delivery by this transport.
+func (a *attempts) of(p lookup.Peer, transport string) (attempt, bool) {
 	if p.Err != nil || p.PID <= 0 {
-		return "", false
+		return attempt{}, false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last := a.of[int(p.PID)%len(a.of)]
-	return last.key.name, last.pid == p.PID && last.key.transport == transport
+	last := a.last[int(p.PID)%len(a.last)]
+	if last.pid != p.PID || last.key.transport != transport {
+		return attempt{}, false
+	}
+	return last, true
 }

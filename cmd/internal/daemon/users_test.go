@@ -47,6 +47,7 @@ password = pa:ss
 server = smtp.partner.example
 username = b
 password = word
+slot = 1
 [user-gateway b@home.example b@club.example]
 server = mail.club.example
 tls = implicit
@@ -81,7 +82,7 @@ func TestO9LoginForOneHost(t *testing.T) {
 		{"before the host is known", one, "user-login", "team@partner.example", withheld},
 		{"the host", one, "user-tls", "[smtp.partner.example]:587", secure},
 		{"its login", one, "user-login", "team@partner.example", lookup.OK("a:pa:ss")},
-		{"again, at the next address of the host", one, "user-login", "TEAM+x@Partner.Example", lookup.OK("a:pa:ss")},
+		{"again, at the next address of the host", one, "user-login", "TEAM@Partner.Example", lookup.OK("a:pa:ss")},
 		{"another process", two, "user-login", "team@partner.example", withheld},
 		{"another slot", one, "user-1-login", "team@partner.example", withheld},
 		{"another slot's host", two, "user-1-tls", "[smtp.partner.example]:587", secure},
@@ -121,6 +122,11 @@ func TestO9LoginForOneHost(t *testing.T) {
 	d.current.Store(usersGeneration(t, strings.ReplaceAll(twoUsers, "smtp.partner.example", "smtp2.partner.example")))
 	if got := ask(one, "user-login", "team@partner.example"); got != lookup.Temp("the sender's server is another one now, [smtp2.partner.example]:587") {
 		t.Errorf("for another host than the process has connected to: %v", got)
+	}
+	ask(one, "user-tls", "[mail.old.example]:25")
+	d.current.Store(usersGeneration(t, strings.Replace(twoUsers, "tls = none\npassword = old", "tls = starttls\npassword = new", 1)))
+	if got := ask(one, "user-login", "b@old.example"); got != lookup.Temp("the sender's server is to be asked with other TLS now: starttls") {
+		t.Errorf("in clear, as it was: %v", got)
 	}
 	d.current.Store(usersGeneration(t, strings.Replace(twoUsers, "gateways = yes", "gateways = no", 1)))
 	if got := ask(one, "user-tls", "[smtp2.partner.example]:587"); got != lookup.Temp("this nexthop is no user's server any more") {
@@ -162,13 +168,13 @@ func TestO9AdmitsMailServer(t *testing.T) {
 func TestAttemptsAreBounded(t *testing.T) {
 	var a attempts
 	key := serverKey{"t", "n"}
-	places := int32(len(a.of))
-	a.begin(lookup.Peer{PID: 1}, key)
-	a.begin(lookup.Peer{PID: 1 + places}, key)
-	a.begin(lookup.Peer{PID: 2, Err: errors.New("unknown")}, key)
-	a.begin(lookup.Peer{}, key)
+	places := int32(len(a.last))
+	a.begin(lookup.Peer{PID: 1}, attempt{key: key})
+	a.begin(lookup.Peer{PID: 1 + places}, attempt{key: key})
+	a.begin(lookup.Peer{PID: 2, Err: errors.New("unknown")}, attempt{key: key})
+	a.begin(lookup.Peer{}, attempt{key: key})
 	for pid, want := range map[int32]bool{1: false, 1 + places: true, 2: false, 0: false, places: false} {
-		if _, ok := a.nexthop(lookup.Peer{PID: pid}, "t"); ok != want {
+		if _, ok := a.of(lookup.Peer{PID: pid}, "t"); ok != want {
 			t.Errorf("process %d: %v, want %v", pid, ok, want)
 		}
 	}

@@ -1,6 +1,7 @@
 // Command demo shows gatemilter at work: it starts a throw-away Postfix on loopback with
-// gatemilter as its milter, sends a handful of messages, prints what became of
-// each and why, and cleans up. It is run by "make demo".
+// gatemilter beside it, sends a handful of messages, prints what became of each and why,
+// and cleans up; first for incoming mail, then for that of users, which leaves by mail
+// hosts on loopback. It is run by "make demo".
 //
 // Without root, or where Postfix can't be installed, it shows the same messages
 // through "gatemilter explain".
@@ -8,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -40,25 +42,24 @@ func run(ctx context.Context, program string) error {
 	if err != nil {
 		return err
 	}
-	if err := lab.NeedPostfix(ctx, func(format string, args ...any) { fmt.Printf(format+"\n", args...) }); err != nil {
-		fmt.Printf("There is no Postfix to show gatemilter with: %v.\n", err)
-		fmt.Printf("So here is what gatemilter would decide, by \"gatemilter explain\".\n")
-		return explainAll(ctx, program)
+	if err := needPostfix(ctx); err != nil {
+		fmt.Printf("No Postfix: %v.\nSo \"gatemilter explain\" shows what would become of each message.\n", err)
+		return explainAll(ctx, program, inbound(), outbound())
 	}
-	s, err := newStage(ctx, program)
+	ca, err := lab.NewCA("Demo CA")
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	var shown []result
-	for _, scene := range scenes {
-		r, err := s.play(ctx, scene)
-		if err != nil {
-			return fmt.Errorf("message %q: %w", scene.title, err)
-		}
-		shown = append(shown, r)
+	if err := showInbound(ctx, program, ca); err != nil {
+		return err
 	}
-	show(os.Stdout, s, shown)
-	fmt.Printf("\nEvery decision can be looked at without a mail server, here that on message %d:\n\n", explained+1)
-	return explain(ctx, program, s.config, scenes[explained])
+	return showOutbound(ctx, program, ca)
+}
+
+// needPostfix sees that Postfix is there and can be started, or says what to do.
+func needPostfix(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New(`starting one needs root, so run "make demo" as root`)
+	}
+	return lab.NeedPostfix(ctx, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
 }

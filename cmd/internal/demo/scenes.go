@@ -1,20 +1,23 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-
-	"gatemilter/policy/auth/dnstest"
 )
 
-// rules is the configuration that the demo shows. The documentation's networks
-// (RFC 5737) stand for the internet.
-const rules = `[inbound-gateway filter]
+// A part of the demo is a configuration, and the messages that are sent under it.
+type part struct {
+	title     string
+	rules     string
+	scenes    []scene
+	explained int // index of the scene that is also shown by "gatemilter explain"
+}
+
+// inbound is the part about incoming mail.
+func inbound() part { return part{"Incoming mail", inboundRules, inboundScenes, 3} }
+
+// inboundRules have networks of the documentation (RFC 5737) stand for the internet.
+const inboundRules = `[inbound-gateway filter]
 addresses    = 192.0.2.2
 domains      = example.com
 reject_other = yes
@@ -34,9 +37,9 @@ _dmarc.friend.example TXT "v=DMARC1; p=reject"
 . SOA ns.example. admin.example. 1 3600 600 86400 60
 `
 
-// settings is the whole configuration: the rules, and what the demo needs around
+// settings is the whole configuration: a part's rules, and what the demo needs around
 // them.
-func settings(server, dns string) string {
+func settings(server, dns, rules string) string {
 	return "[server]\nauthserv_id = mx.example.com\n" + server + "[dns]\nservers = " + dns + "\n" + rules
 }
 
@@ -45,8 +48,9 @@ type scene struct {
 	title  string
 	from   client
 	tls    bool
-	author string // domain of sender and author
-	to     string
+	as     string // address of sender and author; "": one in the domain author, made of the title
+	author string
+	to     string // recipients, with blanks between them
 	fields []string
 }
 
@@ -61,6 +65,7 @@ var (
 	filter   = client{ip: "192.0.2.2", name: "mx1.filter.example"}
 	stranger = client{ip: "203.0.113.66", name: "bot.spammer.example"}
 	alice    = client{ip: "203.0.113.9", name: "laptop.example", login: "alice"}
+	bob      = client{ip: "203.0.113.9", name: "laptop.example", login: "bob"}
 )
 
 // passed is what the filtering service writes on top of a message that it took
@@ -70,7 +75,7 @@ const passed = "Received: from mail.friend.example (mail.friend.example [198.51.
 // spoofed is what it writes on mail that somebody else sends in a friend's name.
 const spoofed = "Received: from bot.spammer.example (bot.spammer.example [203.0.113.66])\n\tby mx1.filter.example with ESMTPS; Sat, 21 Nov 2026 12:00:00 +0000"
 
-var scenes = []scene{
+var inboundScenes = []scene{
 	{title: "through the gateway", from: filter, tls: true, author: "friend.example", to: "user@example.com",
 		fields: []string{passed, "X-Filter-Score: 0.02"}},
 	{title: "around the gateway", from: stranger, tls: true, author: "spammer.example", to: "user@example.com"},
@@ -86,61 +91,22 @@ var scenes = []scene{
 	{title: "our own user", from: alice, tls: true, author: "example.com", to: "user@example.com"},
 }
 
-// explained is the index of the scene that is also shown by "gatemilter explain".
-const explained = 3
-
-// sender is the envelope sender of a scene, by which its line in the log is found.
+// sender is the envelope sender of a scene. No other one of its client has the same: so its
+// line in the log is found.
 func (s scene) sender() string {
+	if s.as != "" {
+		return s.as
+	}
 	return strings.NewReplacer(" ", "-", "'", "").Replace(s.title) + "@" + s.author
 }
 
 func (s scene) message() string {
 	lines := append([]string{}, s.fields...)
-	lines = append(lines, "From: <"+s.sender()+">", "To: <user@example.com>", "Subject: "+s.title, "", "Hello.", "")
+	lines = append(lines, "From: <"+s.sender()+">", "To: "+s.recipients(), "Subject: "+s.title, "", "Hello.", "")
 	return strings.Join(lines, "\n")
 }
 
+// recipients are those of the envelope, as they are written in a line.
+func (s scene) recipients() string { return strings.ReplaceAll(s.to, " ", ", ") }
+
 func (c client) addr() netip.Addr { return netip.MustParseAddr(c.ip) }
-
-// explainAll shows all scenes without a mail server.
-func explainAll(ctx context.Context, program string) error {
-	dir, err := os.MkdirTemp("", "gatemilter-demo-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	dns, err := dnstest.Start(zone)
-	if err != nil {
-		return err
-	}
-	defer dns.Close()
-	config := filepath.Join(dir, "gatemilter.conf")
-	if err := os.WriteFile(config, []byte(settings("", dns.Addr())), 0o600); err != nil {
-		return err
-	}
-	for i, s := range scenes {
-		fmt.Printf("\n=== %d: %s ===\n\n", i+1, s.title)
-		if err := explain(ctx, program, config, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// explain runs "gatemilter explain" on a scene.
-func explain(ctx context.Context, program, config string, s scene) error {
-	args := []string{"explain", "--config", config, "--client-ip", s.from.ip, "--client-name", s.from.name, "--mail-from", s.sender()}
-	if s.tls {
-		args = append(args, "--tls", "1.3")
-	}
-	if s.from.login != "" {
-		args = append(args, "--user", s.from.login)
-	}
-	for _, to := range strings.Fields(s.to) {
-		args = append(args, "--rcpt-to", to)
-	}
-	cmd := exec.CommandContext(ctx, program, append(args, "-")...)
-	cmd.Stdin = strings.NewReader(s.message())
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Run()
-}

@@ -18,6 +18,9 @@ import (
 // validity is how long a certificate holds, before and after the moment it is made, where its [Subject] does not say.
 const validity = 24 * time.Hour
 
+// authorityValidity is that of an authority, which outlives the certificates that it signs.
+const authorityValidity = 365 * validity
+
 // Subject says what a certificate is for. The zero Subject makes a certificate that bears no name.
 type Subject struct {
 	CommonName string
@@ -40,7 +43,7 @@ type CA struct {
 
 // NewCA makes an authority whose root certificate bears name.
 func NewCA(name string) (*CA, error) {
-	template := template(Subject{CommonName: name})
+	template := template(Subject{CommonName: name, NotAfter: time.Now().Add(authorityValidity)})
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	template.ExtKeyUsage = nil // any

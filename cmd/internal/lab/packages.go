@@ -36,16 +36,33 @@ var debianPackages = map[string]debianPackage{
 		pidFile: filepath.Join(systemQueue, pidFile),
 	},
 	"libsasl2-modules": {program: "/usr/lib/*/sasl2/libplain.so.2"},
+	"systemd":          {program: "/lib/systemd/systemd-journald"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},
 		pidFile: "/run/opendkim/opendkim.pid",
 	},
-	"debootstrap":     {program: program("debootstrap")},
-	"build-essential": {program: "/usr/share/build-essential/list"}, // which packages are built with
+	"rspamd": {
+		program: "/usr/bin/rspamd",
+		config:  []string{"/etc/rspamd", "/etc/default/rspamd"},
+		pidFile: "/run/rspamd/rspamd.pid",
+	},
+	"opendkim-tools": {program: program("opendkim-genkey")},
+	"mandoc":         {program: "/usr/bin/mandoc"},
+	"zsh":            {program: "/usr/bin/zsh"},
+	"fish":           {program: "/usr/bin/fish"},
+	// What the Debian package is built and tested with. (gcc and make alone would not do: build-essential is asked for.)
+	"build-essential": {program: "/usr/share/build-essential/list"},
 	"debhelper":       {program: "/usr/bin/dh"},
 	"lintian":         {program: "/usr/bin/lintian"},
-	"opendkim-tools":  {program: program("opendkim-genkey")},
+	"debootstrap":     {program: program("debootstrap")},
+	// The browser and the monitoring that the daemon's admin pages are for. (Debian ships promtool with the server.)
+	"chromium": {program: "/usr/bin/chromium", config: []string{"/etc/chromium.d"}},
+	"prometheus": {
+		program: "/usr/bin/promtool",
+		config:  []string{"/etc/prometheus", "/etc/default/prometheus"},
+		pidFile: "/run/prometheus/prometheus.pid",
+	},
 	"opendmarc": {
 		program: program("opendmarc"),
 		with:    []string{"dbconfig-no-thanks"}, // else a MySQL server would be configured

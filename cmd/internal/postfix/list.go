@@ -35,7 +35,7 @@ func named(element string) string {
 	return words[0]
 }
 
-// with returns the list with the element in front, where it isn't in the list.
+// with returns the list with the element in front, where none in the list names the same.
 func with(list, element string) string {
 	if contains(list, element) {
 		return list
@@ -47,13 +47,13 @@ func with(list, element string) string {
 }
 
 func contains(list, element string) bool {
-	return slices.ContainsFunc(elements(list), func(e string) bool { return named(e) == element })
+	return slices.ContainsFunc(elements(list), func(e string) bool { return named(e) == named(element) })
 }
 
-// without returns the list without the elements of which drop says so, by what they name.
+// without returns the list without the elements of which drop says so.
 func without(list string, drop func(element string) bool) string {
 	all := elements(list)
-	rest := slices.DeleteFunc(slices.Clone(all), func(e string) bool { return drop(named(e)) })
+	rest := slices.DeleteFunc(slices.Clone(all), func(e string) bool { return drop(e) })
 	if len(rest) == len(all) {
 		return list
 	}

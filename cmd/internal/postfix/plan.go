@@ -54,7 +54,8 @@ func (p Postfix) Plan(ctx context.Context, w Wanted, remove bool) ([]Change, err
 func (e Element) in(list string, remove bool) string {
 	remove = remove || e.Absent
 	after := without(list, func(element string) bool {
-		return element == e.Value && remove || element != e.Value && e.Former != nil && e.Former(element)
+		former := element != e.Value && e.Former != nil && e.Former(element)
+		return former || remove && named(element) == named(e.Value)
 	})
 	if remove {
 		return after

@@ -44,15 +44,24 @@ func (p Postfix) postconf() []string {
 }
 
 func run(ctx context.Context, command []string) (string, error) {
+	out, _, err := runTalking(ctx, command)
+	return out, err
+}
+
+// ErrNone says that there is no Postfix.
+var ErrNone = errors.New("there is no postconf: install Postfix, or run this where it is")
+
+// runTalking returns also what a command that succeeds has said on stderr.
+func runTalking(ctx context.Context, command []string) (stdout, stderr string, err error) {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	switch err := cmd.Run(); {
 	case errors.Is(err, exec.ErrNotFound):
-		return "", errors.New("there is no postconf: install Postfix, or run this where it is")
+		return "", "", ErrNone
 	case err != nil:
 		text := cmp.Or(strings.TrimPrefix(strings.TrimSpace(errs.String()), "postconf: "), err.Error())
-		return "", fmt.Errorf("postconf: %s; see that Postfix is set up here, or name the directory of its main.cf with --postfix-config", text)
+		return "", "", fmt.Errorf("postconf: %s; see that Postfix is set up here, or name the directory of its main.cf with --postfix-config", text)
 	}
-	return out.String(), nil
+	return out.String(), errs.String(), nil
 }

@@ -29,8 +29,27 @@ func TestElements(t *testing.T) {
 		if got := with(c.list, c.add); got != c.with {
 			t.Errorf("%q with %q: %q, want %q", c.list, c.add, got, c.with)
 		}
-		if got := without(c.list, func(e string) bool { return e == c.add }); got != c.without {
+		if got := without(c.list, func(e string) bool { return named(e) == c.add }); got != c.without {
 			t.Errorf("%q without %q: %q, want %q", c.list, c.add, got, c.without)
+		}
+	}
+}
+
+// An element of an earlier version gives way to today's, one with settings of the
+// administrator's stays, and all of them go.
+func TestElementIn(t *testing.T) {
+	e := Element{Value: config.FailSafe("unix:g"), Former: func(e string) bool { return e == "unix:g" }}
+	const ours = "{ unix:g, default_action=tempfail }"
+	for list, want := range map[string][2]string{
+		"":                      {ours, ""},
+		"unix:a":                {ours + ", unix:a", "unix:a"},
+		"unix:a, unix:g":        {ours + ", unix:a", "unix:a"},
+		ours + ", unix:a":       {ours + ", unix:a", "unix:a"},
+		"unix:a, {unix:g, x=y}": {"unix:a, {unix:g, x=y}", "unix:a"},
+		"unix:a, {unix:b, x=y}": {ours + ", unix:a, {unix:b, x=y}", "unix:a, {unix:b, x=y}"},
+	} {
+		if got := [2]string{e.in(list, false), e.in(list, true)}; got != want {
+			t.Errorf("%q becomes %q, want %q", list, got, want)
 		}
 	}
 }
@@ -94,8 +113,8 @@ func TestRealPostfix(t *testing.T) {
 			}
 		}
 		old := strings.TrimSpace(strings.TrimPrefix(before, "smtpd_milters ="))
-		step(false, 1, strings.TrimSuffix("unix:gatemilter/milter.sock, "+old, ", "))
-		step(false, 0, strings.TrimSuffix("unix:gatemilter/milter.sock, "+old, ", "))
+		step(false, 1, strings.TrimSuffix("{ unix:gatemilter/milter.sock, default_action=tempfail }, "+old, ", "))
+		step(false, 0, strings.TrimSuffix("{ unix:gatemilter/milter.sock, default_action=tempfail }, "+old, ", "))
 		step(true, 1, old)
 		step(true, 0, old)
 		after, err := os.ReadFile(main)

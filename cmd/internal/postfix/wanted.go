@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,18 +26,27 @@ type Wanted struct {
 type Element struct {
 	Parameter, Value string
 	Absent           bool
-	// Former knows elements of ours that another configuration needed; it may be nil.
+	// Former knows elements of ours, as they are written, that another configuration or
+	// version needed; it may be nil.
 	Former func(element string) bool
 }
 
 // A Service is a line of master.cf: name and type as "NAME/TYPE", and the whole line.
 type Service struct{ Name, Line string }
 
-const systemRoots = "/etc/ssl/certs/ca-certificates.crt"
+// systemRoots are Debian's trusted authorities. Like Go's crypto/x509, with which gatemilter
+// judges hosts itself, we let the environment name others.
+func systemRoots() string {
+	return cmp.Or(os.Getenv("SSL_CERT_FILE"), "/etc/ssl/certs/ca-certificates.crt")
+}
 
 // headerChecks make the field that the milter adds, and deletes again, the way of the
 // message. Postfix looks only at fields that milters add, so no client can write one.
 const headerChecks = "regexp:{ {/^" + policy.RouteField + ":[[:space:]]*(" + policy.Transport + `-users?(-[0-9]+)?:\[[-0-9a-z.:]+\]:[0-9]+)$$/ FILTER $$1} }`
+
+// maxArgument is how long an argument of a command may be, in octets (execve(2)); postconf
+// takes a value as one.
+const maxArgument = 128 << 10
 
 // Wanted returns what this Postfix needs for a configuration.
 func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
@@ -50,17 +60,24 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	}
 	o := &c.Settings.Outbound
 	tables, err := address("lookup", c.Server.Lookup, queue)
-	if err != nil && o.AsksLookup() {
+	if err != nil && c.Settings.AsksLookup() {
 		return Wanted{}, err
+	}
+	if c.Settings.ChoosesMilters() && !contains(c.Server.GatewayMilters, milter) {
+		return Wanted{}, fmt.Errorf("[server] gateway_milters is %q, but Postfix reaches gatemilter as %q; write gateway_milters = %s", c.Server.GatewayMilters, milter, milter)
 	}
 	users := false
 	o.UserGateways(func(string, *policy.UserGateway) { users = true })
 	w := Wanted{Elements: []Element{
 		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
-		{Parameter: "smtpd_milters", Value: milter},
+		{Parameter: "smtpd_milters", Value: config.FailSafe(milter), Former: func(e string) bool { return e == milter }},
+		{Parameter: "smtpd_milter_maps", Value: "socketmap:" + tables + ":" + daemon.TableMilters, Absent: !c.Settings.ChoosesMilters()},
 		{Parameter: "sender_dependent_default_transport_maps", Value: "socketmap:" + tables + ":" + daemon.TableRoute, Absent: len(o.Routes) == 0},
 		{Parameter: "transport_maps", Value: recipientMap(o, tables), Absent: len(o.Recipients) == 0, Former: isRecipientMap},
 	}}
+	if n := len(recipientMap(o, tables)); n > maxArgument-1000 {
+		return Wanted{}, fmt.Errorf("the table of all [recipient] sections has %d octets, more than postconf takes; write rules for domains instead of single addresses", n)
+	}
 	s, err := p.smtpClient(ctx)
 	if err != nil {
 		return Wanted{}, err
@@ -105,21 +122,20 @@ func recipientMap(o *policy.Outbound, tables string) string {
 	return b.String()
 }
 
+// unknownHostWaits lets mail wait for a host that DNS doesn't know, as for one that is down: the
+// administrator has named it, so it is a slip of the pen, and the sender can't help it.
+const unknownHostWaits = "{smtp_delivery_status_filter=regexp:{ {/^5(\\.4\\.4 (unable to look up host|Host or domain name not found|Name service error).*)/ 4$$1} }}"
+
 // An smtpClient is what services of ours take over from the Postfix around them.
 type smtpClient struct {
 	// chroot is as for the smtp client of other mail, so that a service finds what a
 	// chroot has to have, such as resolv.conf.
 	chroot string
-	roots  string
 }
 
 func (p Postfix) smtpClient(ctx context.Context) (smtpClient, error) {
-	roots, err := p.parameter(ctx, "smtp_tls_CAfile")
-	if err != nil {
-		return smtpClient{}, err
-	}
 	chroot, err := run(ctx, append(p.postconf(), "-F", "-h", "smtp/unix/chroot"))
-	return smtpClient{cmp.Or(strings.TrimSpace(chroot), "-"), cmp.Or(roots, systemRoots)}, err
+	return smtpClient{cmp.Or(strings.TrimSpace(chroot), "-")}, err
 }
 
 // routes is the service that delivers along routes.
@@ -128,13 +144,21 @@ func (s smtpClient) routes(tables string) Service {
 }
 
 // users is the service that delivers to users' own servers. Connections are not kept for
-// other messages, and each message asks for its login itself.
+// other messages, and each message asks for its login itself. What main.cf says about
+// other logins must not keep ours from being tried, nor make mail bounce that should wait.
 func (s smtpClient) users(tables string, slot int, implicit bool) Service {
 	transport := policy.UserTransport(implicit, slot)
 	return s.service(transport, "socketmap:"+tables+":"+daemon.UserTLSTable(transport), implicit,
 		"smtp_sasl_auth_enable=yes",
 		"smtp_sender_dependent_authentication=yes",
 		"smtp_sasl_password_maps=socketmap:"+tables+":"+daemon.UserLoginTable(transport),
+		"smtp_sasl_type=cyrus",
+		"smtp_sasl_path=",
+		"smtp_sasl_mechanism_filter=",
+		"smtp_sasl_auth_soft_bounce=yes",
+		"smtp_sasl_auth_cache_name=",
+		"smtp_discard_ehlo_keywords=",
+		"smtp_discard_ehlo_keyword_address_maps=",
 		"smtp_sasl_security_options=noanonymous",
 		"smtp_sasl_tls_security_options=noanonymous",
 		"smtp_connection_cache_on_demand=no",
@@ -143,8 +167,8 @@ func (s smtpClient) users(tables string, slot int, implicit bool) Service {
 }
 
 // service is a line of master.cf. What main.cf has for other mail's relay must not
-// count here: whether TLS is from the start, and a fallback relay, which nobody has
-// chosen for this mail.
+// count here: whether TLS is from the start, whom it trusts, and a fallback relay, which
+// nobody has chosen for this mail.
 func (s smtpClient) service(transport, tlsTable string, implicit bool, options ...string) Service {
 	wrapper := "no"
 	if implicit {
@@ -156,7 +180,9 @@ func (s smtpClient) service(transport, tlsTable string, implicit bool, options .
 		"smtp_tls_wrappermode=" + wrapper,
 		"smtp_tls_security_level=encrypt",
 		"smtp_tls_policy_maps=" + tlsTable,
-		"smtp_tls_CAfile=" + s.roots,
+		"smtp_tls_CAfile=" + systemRoots(),
+		"smtp_tls_CApath=",
+		unknownHostWaits,
 	}, options...)
 	line := transport + " unix - - " + s.chroot + " - - smtp"
 	for _, o := range options {

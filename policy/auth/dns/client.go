@@ -34,6 +34,7 @@ package dns
 import (
 	"context"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -72,6 +73,9 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{resolver: newResolver(servers, config.Timeout, config.Now)}, nil
 }
+
+// Servers returns the name servers that are asked, "ADDRESS:PORT", in their order.
+func (c *Client) Servers() []string { return slices.Clone(c.servers) }
 
 // WithBudget returns a client that shares servers and cache with c, and sends at most
 // n questions; all others that the cache cannot answer are temporary errors. What

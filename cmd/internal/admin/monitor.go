@@ -1,0 +1,173 @@
+package admin
+
+import (
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"gatemilter/milter"
+	"gatemilter/milter/accept"
+	"gatemilter/policy"
+	"gatemilter/policy/auth/dns"
+	"gatemilter/policy/config"
+)
+
+// A Monitor is told what the daemon does, and makes the pages of that. It is safe for use by
+// several goroutines. A nil Monitor takes no notice: where no pages are served, nothing
+// has to be kept.
+type Monitor struct {
+	now     func() time.Time
+	version string
+	dropped func() uint64
+	metrics *metrics
+
+	mu       sync.Mutex
+	started  time.Time
+	stopping bool
+	services []Service
+	config   configState
+	hosts    map[string]hostState
+	recent   recent
+	hour     hour
+}
+
+// A Service is one of the daemon's servers, and where it listens.
+type Service struct {
+	Name string
+	// Sockets are those of the configuration.
+	Sockets []config.Listener
+	// Connections counts them; nil where nobody does.
+	Connections func() accept.Counts
+}
+
+// A configState is what is known of the configuration in force, and of attempts to replace it.
+type configState struct {
+	config *config.Config
+	// loaded is since when it is in force.
+	loaded time.Time
+	// refused is when the last reload failed, and why; "" since it hasn't.
+	refusedAt time.Time
+	refused   string
+	reloads   int
+	// dns counts the questions of this configuration's resolver, and dnsBefore those of all
+	// before it. dns may be nil.
+	dns       func() dns.Stats
+	dnsBefore dns.Stats
+}
+
+// New returns a monitor of the daemon that starts now. Dropped counts the lines that the log
+// has lost.
+func New(dropped func() uint64) *Monitor { return newMonitor(time.Now, buildVersion(), dropped) }
+
+func newMonitor(now func() time.Time, version string, dropped func() uint64) *Monitor {
+	m := &Monitor{now: now, version: version, dropped: dropped, started: now(), hosts: map[string]hostState{}}
+	m.metrics = newMetrics(m)
+	return m
+}
+
+// buildVersion is what the build recorded of itself.
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// Configured says that a configuration is in force, the first one or another. Stats counts the
+// questions of its resolver; it is nil where none is needed.
+func (m *Monitor) Configured(c *config.Config, stats func() dns.Stats) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := &m.config
+	if old.config != nil {
+		m.metrics.reloads.WithLabelValues("ok").Inc()
+	}
+	m.config = configState{config: c, loaded: m.now(), dns: stats, dnsBefore: old.dnsCounts(), reloads: old.reloads + 1}
+	m.metrics.begin(c.Settings.Mode)
+	m.keepHosts(c.Settings.Outbound.Routes)
+}
+
+// ReloadRefused says that the files have errors, so that the old configuration stays in force.
+func (m *Monitor) ReloadRefused(err error) {
+	if m == nil {
+		return
+	}
+	m.metrics.reloads.WithLabelValues("refused").Inc()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.config.refusedAt, m.config.refused = m.now(), short(err.Error())
+}
+
+// dnsCounts returns the counts since the start. What the cache holds is that of now.
+func (c *configState) dnsCounts() dns.Stats {
+	sum := c.dnsBefore
+	sum.Entries, sum.Octets = 0, 0
+	if c.dns == nil {
+		return sum
+	}
+	now := c.dns()
+	sum.Hits, sum.Misses, sum.Failures = sum.Hits+now.Hits, sum.Misses+now.Misses, sum.Failures+now.Failures
+	sum.Entries, sum.Octets = now.Entries, now.Octets
+	return sum
+}
+
+// Serving says that all sockets are open.
+func (m *Monitor) Serving(services []Service) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.services = services
+}
+
+// Stopping says that no new messages are taken.
+func (m *Monitor) Stopping() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopping = true
+}
+
+// Message counts a message, and keeps what was decided on it.
+func (m *Monitor) Message(r *milter.Record) {
+	if m == nil {
+		return
+	}
+	outcome := outcomeOf(r)
+	m.metrics.message(r, outcome)
+	d, kept := newDecision(r, outcome)
+	gateway := r.Verdict.Gateway
+	if gateway != "" {
+		gateway = m.metrics.gateways.label(gateway)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	m.hour.add(now, tallyOf(r, outcome, gateway))
+	if kept {
+		d.Time = now
+		m.recent.add(d)
+	}
+}
+
+// Lookup counts an answer to the mail server.
+func (m *Monitor) Lookup(table, status string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.metrics.lookup(table, status, took)
+}
+
+// Routed counts a route that was chosen for some mail, nil for none, and the rule that chose it.
+func (m *Monitor) Routed(r *policy.Route, why policy.Code) {
+	if m == nil {
+		return
+	}
+	m.metrics.routed(r, why)
+}

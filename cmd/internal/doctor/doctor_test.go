@@ -1,0 +1,251 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatemilter/policy/config"
+)
+
+// stranger is a user with no group of ours.
+var stranger = Account{Name: "stranger", UID: 12345, GID: 12345, Groups: []uint32{12345, 12346}}
+
+// What keeps a user from a file is found as the kernel finds it, and the command that is
+// proposed lets him pass.
+func TestObstacles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("files of other users need root: run as root")
+	}
+	for _, c := range []struct {
+		dir, file os.FileMode
+		owner     int // of the file, its user and its group
+		group     int
+		want      string // the obstacle; "" is none
+	}{
+		{0o755, 0o644, 0, 0, ""},
+		{0o755, 0o640, 0, 0, "file"},
+		{0o755, 0o640, 0, 12346, ""},
+		{0o755, 0o604, 0, 12346, "file"}, // the group's permissions count, not everybody's
+		{0o755, 0o400, 12345, 0, ""},
+		{0o755, 0o044, 12345, 12345, "file"}, // so do the owner's
+		{0o700, 0o644, 0, 0, "dir"},
+		{0o750, 0o644, 0, 0, "dir"},
+	} {
+		root, err := os.MkdirTemp("", "doctor-") // its parents can be searched by everybody
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(root) })
+		dir, file := filepath.Join(root, "dir"), filepath.Join(root, "dir", "file")
+		err = errors.Join(os.Chmod(root, 0o755), os.Mkdir(dir, 0o755), os.WriteFile(file, nil, 0o600), os.Chown(file, c.owner, c.group), os.Chmod(file, c.file), os.Chmod(dir, c.dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocked, err := stranger.obstacleTo(file, mayRead)
+		if got := baseOf(blocked); err != nil || got != c.want {
+			t.Errorf("%+v: %q keeps him, error %v; want %q", c, got, err, c.want)
+		}
+		if blocked == nil {
+			continue
+		}
+		// There is no group 12345 to name, so the number stands for it.
+		if out, err := exec.Command("sh", "-c", blocked.admit(stranger, "r")).CombinedOutput(); err != nil {
+			t.Errorf("%+v: %v: %s", c, err, out)
+		}
+		if again, err := stranger.obstacleTo(file, mayRead); err != nil || again != nil {
+			t.Errorf("%+v: %q still keeps him, error %v", c, baseOf(again), err)
+		}
+	}
+}
+
+func baseOf(o *obstacle) string {
+	if o == nil {
+		return ""
+	}
+	return filepath.Base(o.path)
+}
+
+// A file in a directory that is open to all can be replaced by all, but not where only
+// owners can take their files away.
+func TestWritableByAll(t *testing.T) {
+	for _, c := range []struct {
+		dir, file os.FileMode
+		want      string
+	}{{0o755, 0o600, ""}, {0o755, 0o602, "file"}, {0o777, 0o600, "dir"}, {0o777 | os.ModeSticky, 0o600, ""}} {
+		dir := filepath.Join(t.TempDir(), "dir")
+		file := filepath.Join(dir, "file")
+		if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(file, nil, 0o600), os.Chmod(file, c.file), os.Chmod(dir, c.dir)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := writableByAll(file, info); strings.TrimPrefix(filepath.Base(got), ".") != c.want {
+			t.Errorf("%+v: %q, want %q", c, got, c.want)
+		}
+	}
+}
+
+// The clock is wrong where things are there already that it says are yet to come.
+func TestClock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatemilter.conf")
+	if err := os.WriteFile(path, []byte("[server]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	synchronised := func(yes bool, err error) func() (bool, error) {
+		return func() (bool, error) { return yes, err }
+	}
+	for _, c := range []struct {
+		now, built, written time.Time
+		synchronised        func() (bool, error)
+		want                string
+	}{
+		{at, at.AddDate(-1, 0, 0), at, synchronised(true, nil), "ok ok"},
+		{at, time.Time{}, at, synchronised(true, nil), "ok ok"},
+		{at, at.AddDate(0, 0, 1), at, synchronised(true, nil), "fail"},
+		{at, at, at.Add(time.Hour), synchronised(true, nil), "fail"},
+		{at, at, at.Add(time.Minute), synchronised(true, nil), "ok ok"},
+		{at, at, at, synchronised(false, nil), "ok warn"},
+		{at, at, at, synchronised(false, errors.New("not here")), "ok warn"},
+	} {
+		if err := os.Chtimes(path, c.written, c.written); err != nil {
+			t.Fatal(err)
+		}
+		d := Doctor{Now: func() time.Time { return c.now }, Built: c.built, Synchronised: c.synchronised}
+		var states []string
+		for _, check := range d.clock(cfg) {
+			states = append(states, string(check.State))
+		}
+		if got := strings.Join(states, " "); got != c.want {
+			t.Errorf("at %s, built %s, written %s: %s, want %s", c.now, c.built, c.written, got, c.want)
+		}
+	}
+}
+
+const aliceElsewhere = "[outbound]\nallow_user_gateways = yes\n[user alice@home.example]\n"
+
+func ownServer(n int) string {
+	return fmt.Sprintf("[user-gateway alice@home.example alice%d@partner.example]\nserver = smtp%d.partner.example\npassword = hunter2\n", n, n)
+}
+
+func examinationOf(t *testing.T, text string) *examination {
+	t.Helper()
+	cfg, err := config.Parse("test", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &examination{Doctor: &Doctor{Now: time.Now}, config: cfg}
+}
+
+// Users' own servers need libsasl2's modules in Postfix, which nobody else needs.
+func TestMechanisms(t *testing.T) {
+	dir := t.TempDir()
+	x := examinationOf(t, aliceElsewhere+ownServer(1))
+	x.Mechanisms = []string{filepath.Join(dir, "*", "libplain.so*")}
+	if got := x.logins(); len(got) != 1 || got[0].State != Fail || got[0].Fix != "apt-get install libsasl2-modules" {
+		t.Errorf("without modules: %+v", got)
+	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "sasl2"), 0o755), os.WriteFile(filepath.Join(dir, "sasl2", "libplain.so.2"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.logins(); len(got) != 1 || got[0].State != OK {
+		t.Errorf("with them: %+v", got)
+	}
+	if got := examinationOf(t, "[server]\n").logins(); got != nil {
+		t.Errorf("not needed: %+v", got)
+	}
+}
+
+// Each server is looked at once, whoever uses it, and with a limit on their number.
+func TestUserServers(t *testing.T) {
+	text := aliceElsewhere
+	for n := range maxServers + 3 {
+		text += ownServer(n)
+	}
+	text += "[user-gateway alice@home.example again@partner.example]\nserver = smtp1.partner.example\npassword = hunter2\n"
+	x := examinationOf(t, text)
+	if n := len(x.userServers()); n != maxServers+3 {
+		t.Errorf("%d servers, want %d", n, maxServers+3)
+	}
+	ctx, cancel := canceled(t)
+	defer cancel()
+	checks := x.certificates(ctx)
+	left := checks[len(checks)-1]
+	if len(checks) != maxServers+1 || left.State != Warn || !strings.HasPrefix(left.Found, "3 more were not looked at") {
+		t.Errorf("%d checks, the last is %+v", len(checks), left)
+	}
+}
+
+// The name of a socket is read as it is written.
+func TestParseSocket(t *testing.T) {
+	for _, text := range []string{"milter=unix:/run/a.sock", "lookup=inet:127.0.0.1:9624", "milter=inet:[::1]:1"} {
+		if s, err := ParseSocket(text); err != nil || s.Argument() != text {
+			t.Errorf("%s: %+v, error %v", text, s, err)
+		}
+	}
+	for _, text := range []string{"", "milter", "milter=/run/a.sock", "admin=unix:/run/a.sock", "milter=udp:127.0.0.1:1"} {
+		if s, err := ParseSocket(text); err == nil {
+			t.Errorf("%q is taken for %+v", text, s)
+		}
+	}
+}
+
+// Without a Postfix, all that is said is that there is none.
+func TestNoPostfix(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for text, want := range map[string]State{"[server]\n": Fail, "[server]\nmilter = inet:127.0.0.1:9624\n": Warn} {
+		x := examinationOf(t, text)
+		x.mta = lookAtPostfix(t.Context(), x.Postfix)
+		got := x.wiring(t.Context())
+		if len(got) != 1 || got[0].State != want || !strings.HasPrefix(got[0].Found, "there is no Postfix on this host") {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+// However many are asked, a few at a time, the answers come in order.
+func TestInParallel(t *testing.T) {
+	const n = 100
+	running, most := make(chan struct{}, n), make(chan int, n)
+	checks := inParallel(n, func(i int) []Check {
+		running <- struct{}{}
+		most <- len(running)
+		<-running
+		return []Check{ok("x", fmt.Sprint(i), "")}
+	})
+	close(most)
+	for m := range most {
+		if m > atOnce {
+			t.Errorf("%d at once, more than %d", m, atOnce)
+		}
+	}
+	for i := range checks {
+		if checks[i].What != fmt.Sprint(i) {
+			t.Fatalf("%+v", checks)
+		}
+	}
+	if len(checks) != n || slices.ContainsFunc(checks, func(c Check) bool { return c.State != OK }) {
+		t.Errorf("%d checks", len(checks))
+	}
+}
+
+// canceled is a context that has ended, so that nothing leaves this host.
+func canceled(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx, cancel
+}

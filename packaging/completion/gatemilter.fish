@@ -1,0 +1,83 @@
+# Completion of gatemilter(8)'s arguments in fish.
+
+# What stands at the cursor is the command.
+function __gatemilter_begins
+    test (count (commandline -opc)) -eq 1
+end
+
+# The command is the one that is named.
+function __gatemilter_runs
+    set -l words (commandline -opc)
+    test (count $words) -gt 1; and test "$words[2]" = "$argv[1]"
+end
+
+complete -c gatemilter -f
+
+# The rest comes from the program: UPDATE_MAN=1 go test ./cmd/gatemilter -run TestS9MadeParts
+# begin table
+
+complete -c gatemilter -n __gatemilter_begins -a serve -d 'run the daemon that the mail server calls for each message'
+complete -c gatemilter -n '__gatemilter_runs serve' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs serve' -l help -d 'show how it is used'
+
+complete -c gatemilter -n __gatemilter_begins -a check -d 'check a configuration and show all errors at once'
+complete -c gatemilter -n '__gatemilter_runs check' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs check' -l help -d 'show how it is used'
+complete -c gatemilter -n '__gatemilter_runs check' -F
+
+complete -c gatemilter -n __gatemilter_begins -a doctor -d 'look whether everything is wired, reachable and safe, and say how to correct it'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l json -d 'show the result as JSON, for scripts'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l no-network -d 'leave out MX records, name servers and mail hosts'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l postfix-config -x -a '(__fish_complete_directories)' -d 'DIR of main.cf, if it is not Postfix\'s default'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l try -x -d 'only try one SOCKET of gatemilter\'s, such as milter=unix:PATH, as the user who runs this'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l help -d 'show how it is used'
+
+complete -c gatemilter -n __gatemilter_begins -a explain -d 'run the whole policy on a message file and show each step'
+complete -c gatemilter -n '__gatemilter_runs explain' -l client-ip -x -d 'address of the connecting client, an IP'
+complete -c gatemilter -n '__gatemilter_runs explain' -l client-name -x -d 'verified reverse NAME of the client'
+complete -c gatemilter -n '__gatemilter_runs explain' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs explain' -l helo -x -d 'NAME that the client gave in HELO'
+complete -c gatemilter -n '__gatemilter_runs explain' -l json -d 'show the result as JSON, for scripts'
+complete -c gatemilter -n '__gatemilter_runs explain' -l mail-from -x -d 'envelope sender ADDRESS'
+complete -c gatemilter -n '__gatemilter_runs explain' -l rcpt-to -x -d 'envelope recipient ADDRESS; may be given several times'
+complete -c gatemilter -n '__gatemilter_runs explain' -l tls -x -a '1.0 1.1 1.2 1.3 none' -d 'TLS VERSION of the connection, such as 1.3; without it, in clear'
+complete -c gatemilter -n '__gatemilter_runs explain' -l tls-certificate -x -d 'NAME in the client\'s verified certificate'
+complete -c gatemilter -n '__gatemilter_runs explain' -l user -x -d 'LOGIN with which the client authenticated'
+complete -c gatemilter -n '__gatemilter_runs explain' -l help -d 'show how it is used'
+complete -c gatemilter -n '__gatemilter_runs explain' -F
+
+complete -c gatemilter -n __gatemilter_begins -a route -d 'show which way outgoing mail of a sender takes, and why'
+complete -c gatemilter -n '__gatemilter_runs route' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs route' -l json -d 'show the result as JSON, for scripts'
+complete -c gatemilter -n '__gatemilter_runs route' -l rcpt -x -d 'recipient ADDRESS'
+complete -c gatemilter -n '__gatemilter_runs route' -l user -x -d 'LOGIN with which the author has authenticated'
+complete -c gatemilter -n '__gatemilter_runs route' -l help -d 'show how it is used'
+
+complete -c gatemilter -n __gatemilter_begins -a test-expression -d 'try a spam_header expression on a header line or a message'
+complete -c gatemilter -n '__gatemilter_runs test-expression' -l score -x -d 'THRESHOLD as spam_score would hold it'
+complete -c gatemilter -n '__gatemilter_runs test-expression' -l help -d 'show how it is used'
+complete -c gatemilter -n '__gatemilter_runs test-expression' -F
+
+complete -c gatemilter -n __gatemilter_begins -a mta-setup -d 'show or make the mail server\'s settings for gatemilter'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l apply -d 'make the changes'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l config -r -F -d 'configuration FILE'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l postfix-config -x -a '(__fish_complete_directories)' -d 'DIR of main.cf, if it is not Postfix\'s default'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l remove -d 'undo them'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l help -d 'show how it is used'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -a 'postfix'
+
+complete -c gatemilter -n __gatemilter_begins -a verify-tls -d 'connect to a mail host and show what its TLS is worth'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l ca-file -r -F -d 'trust the CAs in this PEM FILE instead of the system\'s'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l config -r -F -d 'configuration FILE, for a route'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l implicit -d 'begin with TLS instead of STARTTLS; the port is 465 then if none is given'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l json -d 'show the result as JSON, for scripts'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l sni -x -d 'ask the host for its certificate for NAME; Postfix asks for none'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l timeout -x -d 'TIME for each step of the connection, such as 10s'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l help -d 'show how it is used'
+
+complete -c gatemilter -n __gatemilter_begins -a help -d 'show how a command is used'
+complete -c gatemilter -n '__gatemilter_runs help' -a 'serve check doctor explain route test-expression mta-setup verify-tls'
+
+complete -c gatemilter -n __gatemilter_begins -a version -d 'show the version'
+# end table
