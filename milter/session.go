@@ -141,7 +141,7 @@ func (s *session) Header(name, value string) {
 // Overflow refuses what is too large to be examined. Mail that is not examined, or
 // only observed, is let through.
 func (s *session) Overflow(refusal policy.Reply) policy.Reply {
-	if s.mode == policy.Observe || !s.tx.Examined(s.checker) {
+	if s.mode == policy.Observe || !s.tx.Examined() {
 		return policy.Reply{}
 	}
 	return refusal

@@ -253,15 +253,17 @@ func TestOverflow(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		mode  policy.Mode
+		ip    string
 		login string
 		want  policy.Reply
 	}{
-		{"enforce", policy.Enforce, "", refusal},
-		{"observe", policy.Observe, "", policy.Reply{}},
-		{"exempt", policy.Enforce, "alice", policy.Reply{}},
+		{"enforce", policy.Enforce, "198.51.100.1", "", refusal},
+		{"observe", policy.Observe, "198.51.100.1", "", policy.Reply{}},
+		{"our own user", policy.Enforce, "198.51.100.1", "alice", refusal},
+		{"this host", policy.Enforce, "127.0.0.1", "", policy.Reply{}},
 	} {
 		k := newVisit(t, c.mode)
-		k.connect("198.51.100.1", "")
+		k.connect(c.ip, "")
 		k.macro("M", "{auth_authen}", c.login)
 		k.mail("a@outside.example")
 		if got := k.session.Overflow(refusal); got != c.want {

@@ -20,19 +20,17 @@ const (
 	GatewayOnly     = "gateway-only"
 )
 
-// claims finds in mail of our own users what claims to be a report of ours: what they
-// hand in bears none yet. (Other exempt mail may: it comes back from a content filter.)
-func (t *Transaction) claims() []int {
-	if t.checker == nil {
-		return nil
-	}
-	var claims []int
+// forgedByUser finds in mail of our own users the fields that only we may set, and what
+// claims to be a report of ours: what they hand in bears none yet. (Other exempt mail
+// may: it comes back from a content filter.)
+func (t *Transaction) forgedByUser() []int {
+	var forged []int
 	for i := range t.header {
-		if t.checker.Claims(&t.header[i]) {
-			claims = append(claims, i)
+		if f := &t.header[i]; f.hasOwnPrefix() || t.checker != nil && t.checker.Claims(f) {
+			forged = append(forged, i)
 		}
 	}
-	return claims
+	return forged
 }
 
 // noteForged says that so many forged fields are removed.

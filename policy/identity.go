@@ -34,9 +34,9 @@ func (t *Transaction) finishOutgoing(v *Verdict) {
 	case len(t.policy.outbound.Users) > 0:
 		t.identify(v)
 	default:
-		claims := t.claims()
-		v.noteForged(len(claims))
-		t.remove(claims, v)
+		forged := t.forgedByUser()
+		v.noteForged(len(forged))
+		t.remove(forged, v)
 	}
 }
 
@@ -92,11 +92,9 @@ func (t *Transaction) writing() *writing {
 			bodies = append(bodies, f.Value)
 		case f.Is(fieldSender), f.Is(fieldResentSender):
 			w.senders = append(w.senders, i)
-		case f.hasOwnPrefix():
-			w.forged = append(w.forged, i)
 		}
 	}
-	w.forged = append(w.forged, t.claims()...)
+	w.forged = t.forgedByUser()
 	if len(bodies) == 0 {
 		// What the mail server writes there, if it does.
 		bodies = []string{t.sender}

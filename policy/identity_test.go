@@ -153,6 +153,8 @@ func TestO8UnknownSender(t *testing.T) {
 		{"nor in a field that can be read in two ways", outgoing(), as("carol@example.com", "carol@example.com", "From: alice@partner.example <carol@example.com>"), notHis},
 		{"one that can be read in two ways, of nobody's", outgoing(), as("carol@example.com", "carol@example.com", "From: x@other.example <carol@example.com>"), unchanged},
 		{"nor envelope sender", outgoing(), as("carol", "alice@example.com", "From: carol@example.com"), notHis},
+		{"without users, nobody may write our fields either", Settings{}, as("alice@example.com", "x@example.com", "From: ceo@example.com", "X-Gatemilter-Spam-Evaluation: gateway-only"),
+			"accept outbound; delete X-Gatemilter-Spam-Evaluation 1 | exempt-login forged-field-removed"},
 		{"without users there is no such rule", Settings{}, as("alice@example.com", "x@example.com", "From: ceo@example.com"), unchanged},
 
 		{"rewrite", outgoing(rewriting), as("alice@example.com", "alice@example.com", "From: The Boss <ceo@example.com>", "Sender: ceo@example.com"),

@@ -123,11 +123,8 @@ func (t *Transaction) decideMail() Decision {
 	return t.listing[0].decideTLS(&t.client)
 }
 
-// Examined says whether the header of the message makes any difference, with a checker
-// that may be nil.
-func (t *Transaction) Examined(checker Checker) bool {
-	return !t.exempt || t.login != "" && (checker != nil || len(t.policy.outbound.Users) > 0)
-}
+// Examined says whether the header of the message makes any difference.
+func (t *Transaction) Examined() bool { return !t.exempt || t.login != "" }
 
 // Mail returns the decision at MAIL.
 func (t *Transaction) Mail() Decision { return t.mail }
