@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,31 +96,12 @@ func bootService(t *testing.T) string {
 	boot := exec.CommandContext(ctx, "sh", must(filepath.Abs("testdata/systemd/boot.sh")), dir, group)
 	boot.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	out, err := boot.CombinedOutput()
-	removeCgroups(t, group)
+	if err := lab.RemoveCgroup(t.Context(), group); err != nil {
+		t.Error(err)
+	}
 	if _, done := os.Stat(filepath.Join(dir, "done")); err != nil || done != nil {
 		trace, _ := os.ReadFile(filepath.Join(dir, "trace"))
 		t.Fatalf("%v, %v\n%s\n…%s", err, done, out, trace[max(0, len(trace)-2000):])
 	}
 	return dir
-}
-
-// removeCgroups ends what is left in the control groups that boot.sh has made, and removes
-// them.
-func removeCgroups(t *testing.T, name string) {
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		root = filepath.Join(root, name)
-		os.WriteFile(filepath.Join(root, "cgroup.kill"), []byte("1"), 0) // if it is there at all
-		var dirs []string
-		filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append([]string{path}, dirs...)
-			}
-			return nil
-		})
-		for _, d := range dirs {
-			if err := lab.Until(t.Context(), "the control group "+d, func() bool { return syscall.Rmdir(d) == nil }); err != nil {
-				t.Error(err)
-			}
-		}
-	}
 }
