@@ -219,6 +219,9 @@ func (d *daemon) reload() error {
 	before := d.current.Swap(next)
 	d.admin.Configured(next.config, next.dnsStats)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
+	if next.config.Settings.AsksLookup() && !d.started.Settings.AsksLookup() {
+		d.log.notAsked()
+	}
 	d.log.changes(next.config.Changes(before.config))
 	if setupOf(before.config) != setupOf(next.config) {
 		d.log.needsSetup()

@@ -103,6 +103,11 @@ func (l *eventLog) stopping(cause error) {
 
 func (l *eventLog) stopped() { l.zap.Info("stopped", stoppedEvent) }
 
+// notAsked says that a reload needs a socket that is opened only at the start.
+func (l *eventLog) notAsked() {
+	l.zap.Warn("the lookup socket is not open yet: routes, users' own servers and the like work after a restart, and until then mail that has to ask waits", restartNeededEvent)
+}
+
 func (l *eventLog) reloaded(c *config.Config, restart bool) {
 	l.zap.Info("configuration reloaded", reloadedEvent, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
 	if restart {
