@@ -39,6 +39,8 @@ type daemon struct {
 	current atomic.Pointer[generation]
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
+	// probe looks at users' own servers.
+	probe prober
 }
 
 // A generation is a configuration and what was made of it.
@@ -75,7 +77,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return fmt.Errorf("configuration refused:\n%w", err)
 	}
 	cfg := g.config
-	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
+	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr), probe: probeLogin}
 	defer d.log.Sync()
 	d.current.Store(g)
 	shareProcessors()
