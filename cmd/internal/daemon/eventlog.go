@@ -144,6 +144,12 @@ func (l *eventLog) demandFailed(route, nexthop string, err error) {
 	l.zap.Error("mail is held back: the host does not hold what the route demands", demandFailedEvent, zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
+// noLogin says that mail waits, because a user's own server is not seen to offer a login,
+// and it must not leave without.
+func (l *eventLog) noLogin(nexthop string, err error) {
+	l.zap.Error("mail is held back: the user's server is not seen to offer a login", loginMissingEvent, zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
+}
+
 // loginWithheld says that mail waits, because the login of a user's own server must not be
 // shown to the host that it is for.
 func (l *eventLog) loginWithheld(sender, nexthop, why string) {
