@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"gatemilter/milter/lookup"
@@ -147,7 +148,9 @@ func logsOf(logs *observer.ObservedLogs) string {
 	for _, e := range logs.All() {
 		b.WriteString(e.Message)
 		for _, f := range e.Context {
-			b.WriteString(" " + f.String)
+			if f.Type == zapcore.StringType { // else it is the kind of the event
+				b.WriteString(" " + f.String)
+			}
 		}
 	}
 	return b.String()
