@@ -195,10 +195,14 @@ func (e *explanation) writeVerdict(t *text) {
 		title += " (not made: mode = observe)"
 	}
 	t.title(title)
-	for _, edit := range v.Edits {
+	for i, edit := range v.Edits {
 		switch edit.Op {
 		case policy.DeleteField:
-			t.row("  "+edit.Op.String(), edit.Name, "number "+strconv.Itoa(edit.Index)+" of this name")
+			what := "number " + strconv.Itoa(edit.Index) + " of this name"
+			if edit.Name == policy.RouteField && v.UserGateway != nil && i == len(v.Edits)-1 {
+				what = "again: Postfix has acted on it"
+			}
+			t.row("  "+edit.Op.String(), edit.Name, what)
 		case policy.ChangeSender:
 			t.row("  "+edit.Op.String(), "(envelope sender)", edit.Value)
 		default:

@@ -69,6 +69,9 @@ func setUpPostfix(ctx context.Context, p postfix.Postfix, changes []postfix.Chan
 	}
 	t.Flush()
 	fmt.Fprintln(out)
+	if apply {
+		fmt.Fprintln(out, "Running:")
+	}
 	for _, c := range changes {
 		fmt.Fprintln(out, c)
 	}

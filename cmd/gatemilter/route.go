@@ -50,6 +50,9 @@ Examples
 			if err != nil {
 				return err
 			}
+			if _, known := cfg.Settings.Outbound.Users[policy.CanonicalLogin(*user)]; *user != "" && !known {
+				fmt.Fprintf(io.err, "gatemilter: %s has no section [user %s]: such a login is left alone, but can't have another user's address\n", *path, *user)
+			}
 			o := outgoing{cfg.Policy.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
 			if *json {
 				err = o.writeJSON(io.out)
@@ -106,6 +109,9 @@ func (o *outgoing) nexthop() string {
 
 func (o *outgoing) writeText(w io.Writer) error {
 	t := &text{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	if o.mode == policy.Observe {
+		t.row("Mode", "observe: none of this happens yet")
+	}
 	t.row("Sender", "<"+o.sender+">")
 	if o.user != "" {
 		t.row("User", o.user)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -273,7 +274,7 @@ var userFaults = map[string]*regexp.Regexp{
 	"self-signed": regexp.MustCompile("not verified"),
 	"expired":     regexp.MustCompile("not verified"),
 	"other CA":    regexp.MustCompile("not verified"),
-	"no TLS":      regexp.MustCompile("TLS is required, but was not offered"),
+	"no TLS":      regexp.MustCompile(noPermission),
 }
 
 // O4, R9: a server that is not as it should be is shown no password and no mail, with
@@ -352,6 +353,69 @@ func TestUserGatewayFaults(t *testing.T) {
 	}
 }
 
+// O4, O9: a server that offers no login gets no mail, though it would take it, and is shown
+// no password. The mail leaves with login as soon as there is one.
+func TestUserGatewayWithoutLogin(t *testing.T) {
+	ca := must(lab.NewCA("Partner CA"))
+	logins := map[string]string{"alice": alicesPassword}
+	open := map[string]lab.SinkConfig{
+		"starttls": {Cert: certified(ca)},
+		"implicit": {Cert: certified(ca), Implicit: true},
+		"none":     {},
+	}
+	settings := "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"
+	servers := map[string]*lab.Sink{}
+	for tls, c := range open {
+		servers[tls] = newServer(t, c)
+		settings += own("alice@lab.test", tls+"@partner.example", servers[tls], "alice", alicesPassword, "tls = "+tls)
+	}
+	later := newServer(t, lab.SinkConfig{Cert: must(lab.SelfSigned(lab.Subject{Hosts: []string{"127.0.0.1"}})), Logins: logins})
+	settings += own("alice@lab.test", "later@partner.example", later, "alice", alicesPassword, "tls = none")
+	r := newRelay(t, settings, func(c *lab.Config) {
+		impatient(c)
+		trust(t, ca)
+	})
+	send := func(name string) {
+		r.write("alice@lab.test", "alice@lab.test", by(name+"@partner.example", name), name+"@remote.example")
+	}
+	for tls, s := range servers {
+		send(tls)
+		if reason := r.deferred(tls + "@remote.example"); reason != noPermission {
+			t.Errorf("%s: deferred: %s", tls, reason)
+		}
+		r.daemon.wait(t, "why mail for "+tls+" waits", func(e entry) bool {
+			return e["message"] == "mail is held back: the user's server is not seen to offer a login" && e["error"] == "the server offers no login" &&
+				strings.HasSuffix(fmt.Sprint(e["nexthop"]), fmt.Sprint("]:", s.Addr().Port()))
+		})
+		if len(s.Taken())+len(s.Attempts()) > 0 {
+			t.Errorf("%s: taken %+v, attempts %+v", tls, s.Taken(), s.Attempts())
+		}
+	}
+	// It offers a login only after STARTTLS, and TLS is not demanded: it is taken there.
+	send("later")
+	r.arrives("later@remote.example", later)
+	if m := taken(later, "later@remote.example"); m.Login != "alice" || !m.TLS {
+		t.Errorf("login after STARTTLS only: arrived as %+v", m)
+	}
+	for tls, s := range servers {
+		s.Close()
+		if taken := s.Taken(); len(taken) > 0 {
+			t.Errorf("%s: taken %+v", tls, taken)
+		}
+		c := open[tls]
+		c.Port, c.Logins = s.Addr().Port(), logins
+		now := newServer(t, c)
+		r.arrives(tls+"@remote.example", now)
+		if m := taken(now, tls+"@remote.example"); m.Login != "alice" || m.TLS != (tls != "none") {
+			t.Errorf("%s: arrived as %+v", tls, m)
+		}
+	}
+	if len(r.direct.Taken()) > 0 {
+		t.Errorf("left directly: %+v", r.direct.Taken())
+	}
+	r.checkSecrets()
+}
+
 // O10: without gatemilter, users' mail waits, never takes another way and never leaves
 // without login; it leaves by itself when gatemilter is back.
 func TestUserGatewayDown(t *testing.T) {
@@ -362,10 +426,12 @@ func TestUserGatewayDown(t *testing.T) {
 		impatient(c)
 		trust(t, ca)
 	})
-	// Killed after the server has been chosen, before the login is asked for.
-	begun, killed := make(chan bool, 1), make(chan bool)
+	// Killed after the server has been chosen, before the login is asked for: the first
+	// connection is the probe of the server, the second one the mail server's.
+	begun, killed := make(chan bool, 2), make(chan bool)
+	var connections atomic.Int32
 	partner.Answer(func(line string) string {
-		if line == "" {
+		if line == "" && connections.Add(1) > 1 {
 			begun <- true
 			<-killed
 		}

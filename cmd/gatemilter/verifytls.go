@@ -24,9 +24,10 @@ var verifyTLSCommand = command{
 	help: `
 Connects to a mail host, begins TLS as for sending mail, and shows which of the
 options require_tls, require_ca and verify_hostname of a route would hold, the
-certificates that the host shows, and what to do about each failure. No mail is
-sent. HOST is a name or an IP address, in brackets if an IPv6 address has a port.
-PORT is 25 (the default), 587, or 1024 to 65535; 465 only with --implicit.
+certificates that the host shows, what it offers to log in with (a user's own
+server has to), and what to do about each failure. No mail is sent. HOST is a name
+or an IP address, in brackets if an IPv6 address has a port. PORT is 25 (the
+default), 587, or 1024 to 65535; 465 only with --implicit.
 
 With the name of a ROUTE of the configuration, each of its hosts is tried, and
 judged by the options that the route sets.
@@ -38,9 +39,10 @@ With --json: target (host, port, implicit), address, greeting, version, cipher;
 passed; checks, a list of option, holds, problem, reason; warnings, a list of
 problem, reason; chain, the certificates as the host sent them, its own first:
 subject, issuer, names, ips, not_before, not_after, key, sha256, key_sha256;
-match_names, for "verify match=" in Postfix's smtp_tls_policy_maps; advice. Empty
-parts are left out. For a route: route, passed, and hosts, a list of table, failed
-(the options of the route that the host doesn't hold) and probe, as above.
+match_names, for "verify match=" in Postfix's smtp_tls_policy_maps; advice; login,
+whether Postfix could log in: holds, mechanisms, problem, reason. Empty parts are
+left out. For a route: route, passed, and hosts, a list of table, failed (the
+options of the route that the host doesn't hold) and probe, as above.
 
 Examples
   gatemilter verify-tls relay.example.com:587
@@ -131,6 +133,9 @@ func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
 	if r.Cipher != "" {
 		t.row("Connection", "TLS "+r.Version.String()+", "+r.Cipher)
 	}
+	if login := loginOf(r); login != "" {
+		t.row("Login", login)
+	}
 	t.title("Options of a route")
 	for _, o := range verify.Options(r) {
 		fmt.Fprintf(t, "  %s\t%s\t%s\n", o.Name, word(o), daemon.Visible(o.Reason, maxReason))
@@ -145,6 +150,20 @@ func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
 		t.row("  FAIL: with the options that fail set to yes, no mail would go to this host")
 	}
 	return t.Flush()
+}
+
+// loginOf says how one can log in at the host; "" where it is not known.
+func loginOf(r *tlsprobe.Report) string {
+	list := strings.Join(r.Auth, ", ")
+	switch {
+	case r.Login.Holds:
+		return list
+	case r.Login.Problem != tlsprobe.NoLogin:
+		return ""
+	case list == "":
+		list = "none"
+	}
+	return list + " offered: a user's own server needs one that Postfix's client knows"
 }
 
 // word is the result in a word.

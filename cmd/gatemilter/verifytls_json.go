@@ -24,13 +24,22 @@ type probeJSON struct {
 	Chain      []certificateJSON `json:"chain,omitempty"`
 	MatchNames []string          `json:"match_names,omitempty"`
 	Advice     []string          `json:"advice,omitempty"`
+	Login      loginJSON         `json:"login"`
 }
 
 type targetJSON struct {
 	Host     string `json:"host"`
 	Port     uint16 `json:"port"`
 	Implicit bool   `json:"implicit"`
+	Clear    bool   `json:"clear,omitempty"`
 	SNI      string `json:"sni,omitempty"`
+}
+
+type loginJSON struct {
+	Holds      bool             `json:"holds"`
+	Mechanisms []string         `json:"mechanisms,omitempty"`
+	Problem    tlsprobe.Problem `json:"problem,omitempty"`
+	Reason     string           `json:"reason"`
 }
 
 type checkJSON struct {
@@ -69,6 +78,7 @@ func probeOf(r *tlsprobe.Report) probeJSON {
 		Passed:     r.Passed(),
 		MatchNames: r.MatchNames(),
 		Advice:     r.Advice(),
+		Login:      loginJSON{r.Login.Holds, r.Auth, r.Login.Problem, r.Login.Reason},
 	}
 	if r.Address.IsValid() {
 		doc.Address = r.Address.String()

@@ -45,6 +45,8 @@ func probed() *tlsprobe.Report {
 		TLS:      tlsprobe.Check{Holds: true, Finding: tlsprobe.Finding{Reason: "STARTTLS with TLS 1.3"}},
 		Trust:    tlsprobe.Check{Finding: tlsprobe.Finding{Problem: tlsprobe.NotChecked, Reason: "not today"}},
 		Name:     tlsprobe.Check{Finding: tlsprobe.Finding{Problem: tlsprobe.NameMismatch, Reason: `it has "mail.example.com"`}},
+		Auth:     []string{"PLAIN", "LOGIN"},
+		Login:    tlsprobe.Check{Holds: true, Finding: tlsprobe.Finding{Reason: "PLAIN, LOGIN"}},
 		Warnings: []tlsprobe.Finding{{Problem: tlsprobe.ExpiresSoon, Reason: "soon over"}},
 	}
 }
@@ -54,6 +56,7 @@ Target      relay.example.com, port 587, STARTTLS
 Reached     192.0.2.1:587
 Greeting    relay\x1b[2J ESMTP
 Connection  TLS 1.3, TLS_AES_128_GCM_SHA256
+Login       PLAIN, LOGIN
 
 Options of a route
   require_tls      ok    STARTTLS with TLS 1.3
@@ -154,7 +157,15 @@ const probedJSON = `
     "ask the relay provider for the host name that its certificate bears",
     "not recommended: with verify_hostname = no the certificate of any other host would be taken",
     "ask the relay provider whether it renews the certificate in time"
-  ]
+  ],
+  "login": {
+    "holds": true,
+    "mechanisms": [
+      "PLAIN",
+      "LOGIN"
+    ],
+    "reason": "PLAIN, LOGIN"
+  }
 }
 `
 
@@ -170,6 +181,36 @@ func TestVerifyTLSOutput(t *testing.T) {
 		err := form.write(probed(), now, &got)
 		if diff := cmp.Diff(form.want[1:], got.String()); err != nil || diff != "" {
 			t.Error(err, diff)
+		}
+	}
+}
+
+// What a host offers to log in with is shown, and changes nothing for routes.
+func TestVerifyTLSLogin(t *testing.T) {
+	ca := must(lab.NewCA("Test CA"))
+	caFile := writeCA(t, ca)
+	with, without := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{}}), newServer(t, lab.SinkConfig{Cert: certified(ca)})
+	kerberos := newServer(t, lab.SinkConfig{Cert: certified(ca)})
+	kerberos.Answer(func(line string) string {
+		if strings.HasPrefix(line, "EHLO") {
+			return "250-kerberos\r\n250-STARTTLS\r\n250 AUTH GSSAPI"
+		}
+		return ""
+	})
+	for _, c := range []struct {
+		server     *lab.Sink
+		text, json string
+	}{
+		{with, "Login       PLAIN, LOGIN\n", `"mechanisms": [`},
+		{without, "Login       none offered: a user's own server needs one that Postfix's client knows\n", `"problem": "no-login"`},
+		{kerberos, "Login       GSSAPI offered: a user's own server needs one that Postfix's client knows\n", `only GSSAPI"`},
+	} {
+		for option, want := range map[string]string{"": c.text, " --json": c.json} {
+			var out, errs bytes.Buffer
+			status := run(t.Context(), strings.Fields("verify-tls "+c.server.Addr().String()+" --ca-file "+caFile+option), stdio{nil, &out, &errs})
+			if status != exitFine || !strings.Contains(out.String(), want) {
+				t.Errorf("exit status %d, want %q in\n%s%s", status, want, out.String(), errs.String())
+			}
 		}
 	}
 }

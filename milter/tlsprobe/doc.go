@@ -32,6 +32,13 @@
 // else, and Postfix (OpenSSL's X509_check_host) takes it where there is no DNS
 // name, so it counts here too. The names are those that Postfix would accept.
 //
+// # Logging in
+//
+// A server that wants a login lists the mechanisms for it in its answer to EHLO (AUTH,
+// RFC 4954, section 3). What counts is the list after the handshake: many offer none in
+// clear, and what came before may be forged (RFC 3207, section 4.2). Postfix's client
+// doesn't insist on a login: where no AUTH is listed, it sends the mail without.
+//
 // # What a host can do to us
 //
 // Each step has a deadline; reply lines, their number, the certificates and all

@@ -37,12 +37,15 @@ func (r *Report) judge(chain []*x509.Certificate, roots *x509.CertPool, now time
 	r.Name = judgeName(&r.Chain[0], r.Target.Host)
 }
 
-func judgeVersion(version policy.TLSVersion, implicit bool) Check {
+func judgeTLS(t Target, version policy.TLSVersion) Check {
 	how := "STARTTLS"
-	if implicit {
+	if t.Implicit {
 		how = "TLS from the start"
 	}
-	if version < leastTLS {
+	switch {
+	case t.Clear:
+		return fails(Finding{NotChecked, "the probe was one in clear"})
+	case version < leastTLS:
 		return fails(Finding{TLSTooOld, fmt.Sprintf("%s with TLS %s only: at least %s is needed", how, version, leastTLS)})
 	}
 	return holds(fmt.Sprintf("%s with TLS %s", how, version))

@@ -53,9 +53,10 @@ func (p *Prober) Probe(ctx context.Context, t Target, roots *x509.CertPool) (Rep
 		return Report{}, ctx.Err()
 	}
 	r := &run.report
-	r.TLS = judgeVersion(r.Version, t.Implicit)
+	r.TLS, r.Login = judgeTLS(t, r.Version), judgeLogin(r.Auth)
 	if err != nil {
 		r.TLS = fails(findingOf(err))
+		r.Login = r.TLS
 	}
 	r.judge(run.chain, roots, run.Now())
 	return *r, nil
@@ -103,7 +104,7 @@ func (r *run) session(ctx context.Context) error {
 	if r.report.Target.Implicit {
 		err = r.implicit(s)
 	} else {
-		err = r.startTLS(ctx, s)
+		err = r.fromClear(ctx, s)
 	}
 	if err != nil {
 		return withContext(ctx, err)
@@ -120,23 +121,32 @@ func (r *run) implicit(s *session) error {
 	if err := r.greet(s); err != nil {
 		return err
 	}
-	_, err := s.ehlo(r.HELO)
-	return err
+	return r.offers(s)
 }
 
-// startTLS is a session that begins in clear.
-func (r *run) startTLS(ctx context.Context, s *session) error {
+// fromClear is a session that begins in clear, and ends so if there is to be no TLS.
+func (r *run) fromClear(ctx context.Context, s *session) error {
 	if err := r.greet(s); err != nil {
 		if isTimeout(err) && !s.heard() {
 			return r.explainSilence(ctx, err)
 		}
 		return err
 	}
-	answer, err := s.ehlo(r.HELO)
-	if err != nil {
-		return err
+	if r.report.Target.Clear {
+		return r.offers(s)
 	}
-	if !answer.offers("STARTTLS") {
+	return r.startTLS(s)
+}
+
+// startTLS is what follows on the greeting in clear, where there is to be TLS.
+func (r *run) startTLS(s *session) error {
+	answer, err := s.ehlo(r.HELO)
+	switch {
+	case err != nil:
+		return err
+	case answer.code != 250:
+		return Finding{NoSTARTTLS, fmt.Sprintf("the server knows no extensions, so no STARTTLS: it answers EHLO with %s", quote(answer.String()))}
+	case !answer.offers("STARTTLS"):
 		return Finding{NoSTARTTLS, "the server does not offer STARTTLS"}
 	}
 	if err := s.startTLS(); err != nil {
@@ -145,7 +155,13 @@ func (r *run) startTLS(ctx context.Context, s *session) error {
 	if err := r.handshake(s); err != nil {
 		return err
 	}
-	_, err = s.ehlo(r.HELO)
+	return r.offers(s)
+}
+
+// offers notes what the host offers at last.
+func (r *run) offers(s *session) error {
+	answer, err := s.ehlo(r.HELO)
+	r.report.Auth = answer.auth()
 	return err
 }
 

@@ -286,6 +286,7 @@ func TestReport(t *testing.T) {
 		TLS:   holds("STARTTLS with TLS 1.3"),
 		Trust: holds(`signed by the trusted CA "Lab CA"`),
 		Name:  holds("the certificate bears the name relay.lab.test"),
+		Login: fails(Finding{NoLogin, "the server offers no login"}),
 	}
 	if diff := cmp.Diff(want, r, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -301,7 +302,7 @@ func TestBadTarget(t *testing.T) {
 		t.Error("it was dialled")
 		return nil, errors.New("no")
 	}}
-	for _, target := range []Target{{}, {Host: relay, Port: 80}, {Host: relay, Port: 465}, {Host: "a b", Port: 25}, {Host: relay, Port: 25, SNI: "-"}} {
+	for _, target := range []Target{{}, {Host: relay, Port: 80}, {Host: relay, Port: 465}, {Host: "a b", Port: 25}, {Host: relay, Port: 25, SNI: "-"}, {Host: relay, Port: 25, Clear: true, Implicit: true}} {
 		if r, err := p.Probe(t.Context(), target, pool()); err == nil {
 			t.Errorf("%+v: %+v", target, r)
 		}

@@ -27,13 +27,21 @@ func (r reply) String() string { return fmt.Sprintf("%d %s", r.code, r.lines[0])
 // offers tells whether an answer to EHLO lists an extension. The first line is a
 // greeting.
 func (r reply) offers(extension string) bool {
-	for _, line := range r.lines[1:] {
+	for _, line := range r.extensions() {
 		keyword, _, _ := strings.Cut(line, " ")
 		if strings.EqualFold(keyword, extension) {
 			return true
 		}
 	}
 	return false
+}
+
+// extensions are the lines of an answer to EHLO that list them.
+func (r reply) extensions() []string {
+	if r.code != 250 {
+		return nil
+	}
+	return r.lines[1:]
 }
 
 // readReply reads one reply from in, whose buffer has maxLine octets. What is no

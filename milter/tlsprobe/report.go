@@ -21,6 +21,13 @@ type Report struct {
 	Trust Check // its certificate is valid and chains to a trusted CA (require_ca)
 	Name  Check // its certificate bears the host's name (verify_hostname)
 
+	// Auth are the mechanisms for logging in that the host offers, in capitals: after the
+	// handshake, or in clear if the target is to be probed so. There are never more than 32.
+	Auth []string
+	// Login is whether Postfix can log in with one of them, or why it is not known. Routes
+	// don't need it, users' own servers do.
+	Login Check
+
 	// Warnings are about what holds today but won't for long.
 	Warnings []Finding
 }
@@ -64,6 +71,7 @@ const (
 	BytesBeforeTLS  Problem = "bytes-before-tls" // in clear, behind the answer to STARTTLS
 	HandshakeFailed Problem = "handshake-failed"
 	TLSTooOld       Problem = "tls-too-old"
+	NoLogin         Problem = "no-login" // nothing that a route would demand
 
 	SelfSigned   Problem = "self-signed"
 	UnknownCA    Problem = "unknown-ca"
@@ -74,7 +82,7 @@ const (
 	ExpiresSoon  Problem = "expires-soon"
 )
 
-// Passed tells whether all three checks hold.
+// Passed tells whether the three checks hold that a route can demand.
 func (r *Report) Passed() bool { return r.TLS.Holds && r.Trust.Holds && r.Name.Holds }
 
 // MatchNames are names of the server's certificate with each of which Postfix's TLS

@@ -90,6 +90,8 @@ func (s *session) command(line string) (reply, error) {
 	return s.answer("an answer to " + verb)
 }
 
+// ehlo introduces us. A server that doesn't know EHLO has no extensions: Postfix goes on
+// with HELO then, and so no error.
 func (s *session) ehlo(name string) (reply, error) {
 	if name == "" {
 		name = literal(s.conn.LocalAddr())
@@ -98,10 +100,8 @@ func (s *session) ehlo(name string) (reply, error) {
 	switch {
 	case err != nil:
 		return reply{}, err
-	case answer.code == 250:
+	case answer.code == 250 || answer.code == 500 || answer.code == 502:
 		return answer, nil
-	case answer.code == 500 || answer.code == 502:
-		return reply{}, Finding{NoSTARTTLS, fmt.Sprintf("the server knows no extensions, so no STARTTLS: it answers EHLO with %s", quote(answer.String()))}
 	}
 	return reply{}, Finding{SessionRefused, fmt.Sprintf("the server answers EHLO with %s", quote(answer.String()))}
 }

@@ -21,6 +21,7 @@ type Target struct {
 	Host     string // a name, international ones as A-labels, or an IP address
 	Port     uint16 // 25, 587, 1024 to 65535, or with Implicit 465
 	Implicit bool   // TLS from the start instead of STARTTLS
+	Clear    bool   // no TLS: only what the host offers in clear is looked at
 	// SNI is the name that the handshake asks for; a host with several
 	// certificates chooses by it. Empty: none is sent, as Postfix does unless told
 	// otherwise.
@@ -82,6 +83,8 @@ func (t Target) Check() error {
 		return fmt.Errorf("%q can't be asked for in a handshake: write a host name", t.SNI)
 	}
 	switch p := t.Port; {
+	case t.Clear && t.Implicit:
+		return errors.New("a host can't be probed in clear and with TLS from the start at once: choose one")
 	case p == policy.PortSubmissions && !t.Implicit:
 		return errors.New("port 465 is for TLS from the start, which a route can't use: take 25 or 587, or look at it with --implicit")
 	case p != policy.PortSubmissions && !policy.IsRoutePort(p):

@@ -69,7 +69,11 @@ func (s *section) checkName() error {
 	case userSection:
 		err = checkLogin(s.name)
 	case userGWSection:
-		if err = checkLogin(s.name); err == nil {
+		switch err = checkLogin(s.name); {
+		case err != nil:
+		case s.address == "":
+			err = fmt.Errorf("%s is a login or an address, and both are needed: write [%s LOGIN ADDRESS]", quote(s.name), userGWSection)
+		default:
 			_, err = parseAddress(s.address)
 		}
 	default:

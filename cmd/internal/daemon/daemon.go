@@ -43,6 +43,8 @@ type daemon struct {
 	attempts attempts
 	// admin makes the admin pages; nil where none are served.
 	admin *admin.Monitor
+	// probe looks at users' own servers.
+	probe prober
 }
 
 // A generation is a configuration and what was made of it.
@@ -81,7 +83,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 		return fmt.Errorf("configuration refused:\n%w", err)
 	}
 	cfg := g.config
-	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr)}
+	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr), probe: probeLogin}
 	defer d.log.Sync()
 	d.current.Store(g)
 	d.monitor(g)
@@ -219,6 +221,9 @@ func (d *daemon) reload() error {
 	before := d.current.Swap(next)
 	d.admin.Configured(next.config, next.dnsStats)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
+	if next.config.Settings.AsksLookup() && !d.started.Settings.AsksLookup() {
+		d.log.notAsked()
+	}
 	d.log.changes(next.config.Changes(before.config))
 	if setupOf(before.config) != setupOf(next.config) {
 		d.log.needsSetup()

@@ -103,6 +103,11 @@ func (l *eventLog) stopping(cause error) {
 
 func (l *eventLog) stopped() { l.zap.Info("stopped", stoppedEvent) }
 
+// notAsked says that a reload needs a socket that is opened only at the start.
+func (l *eventLog) notAsked() {
+	l.zap.Warn("the lookup socket is not open yet: routes, users' own servers and the like work after a restart, and until then mail that has to ask waits", restartNeededEvent)
+}
+
 func (l *eventLog) reloaded(c *config.Config, restart bool) {
 	l.zap.Info("configuration reloaded", reloadedEvent, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
 	if restart {
@@ -137,6 +142,12 @@ func (l *eventLog) lookupTrouble(remote string, err error) {
 // what its route demands (R9).
 func (l *eventLog) demandFailed(route, nexthop string, err error) {
 	l.zap.Error("mail is held back: the host does not hold what the route demands", demandFailedEvent, zap.String("route", route), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
+}
+
+// noLogin says that mail waits, because a user's own server is not seen to offer a login,
+// and it must not leave without.
+func (l *eventLog) noLogin(nexthop string, err error) {
+	l.zap.Error("mail is held back: the user's server is not seen to offer a login", loginMissingEvent, zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
 // loginWithheld says that mail waits, because the login of a user's own server must not be

@@ -17,7 +17,8 @@ import (
 // two tables.
 const (
 	// A TLS table leads from a nexthop to its TLS policy (smtp_tls_policy_maps of the
-	// transport). As that of routes, it is the permission to use the nexthop.
+	// transport). As that of routes, it is the permission to use the nexthop; there is none
+	// for one that offers no login.
 	userTLS = "tls"
 	// A login table leads from an envelope sender to user name and password
 	// (smtp_sasl_password_maps of the transport, keyed by sender).
@@ -37,9 +38,9 @@ type userServers struct {
 	// servers are by the transport that delivers to them, and the address for which they
 	// are.
 	servers map[serverKey]*policy.UserGateway
-	// tls holds the demands, by transport and nexthop: the configuration sees to it that
-	// two servers don't differ in it.
-	tls map[serverKey]policy.UserTLS
+	// hosts are by transport and nexthop: the configuration sees to it that two servers
+	// don't differ in their demands on one.
+	hosts map[serverKey]*userHost
 	// mta is the number of the user that may ask for logins. It counts only where there
 	// are servers.
 	mta uint32
@@ -49,10 +50,10 @@ type userServers struct {
 type serverKey struct{ transport, name string }
 
 func newUserServers(c *config.Config) (userServers, error) {
-	u := userServers{servers: make(map[serverKey]*policy.UserGateway), tls: make(map[serverKey]policy.UserTLS)}
+	u := userServers{servers: make(map[serverKey]*policy.UserGateway), hosts: make(map[serverKey]*userHost)}
 	c.Settings.Outbound.UserGateways(func(address string, g *policy.UserGateway) {
 		u.servers[serverKey{g.Transport(), address}] = g
-		u.tls[serverKey{g.Transport(), g.Nexthop()}] = g.TLS
+		u.hosts[serverKey{g.Transport(), g.Nexthop()}] = newUserHost(g)
 	})
 	if len(u.servers) == 0 {
 		return u, nil
@@ -82,9 +83,10 @@ func (d *daemon) addUserTables(tables map[string]lookup.Table) {
 		for _, implicit := range []bool{false, true} {
 			transport := policy.UserTransport(implicit, slot)
 			tables[UserTLSTable(transport)] = lookup.Table{
-				Lookup: func(_ context.Context, p lookup.Peer, nexthop string) lookup.Answer {
-					return d.userTLS(p, serverKey{transport, nexthop})
+				Lookup: func(ctx context.Context, p lookup.Peer, nexthop string) lookup.Answer {
+					return d.userTLS(ctx, p, serverKey{transport, nexthop})
 				},
+				Limit:  probeLimit,
 				Admits: d.isMTA, // who asks for it is taken for the one who delivers
 			}
 			tables[UserLoginTable(transport)] = lookup.Table{
@@ -103,17 +105,17 @@ func (d *daemon) isMTA(uid uint32) bool {
 	return len(u.servers) > 0 && uid == u.mta
 }
 
-// userTLS answers with what must hold of the connection to a user's own server.
-func (d *daemon) userTLS(p lookup.Peer, key serverKey) lookup.Answer {
-	demand, ok := d.current.Load().users.tls[key]
-	d.attempts.begin(p, attempt{key: key, demand: demand})
-	switch {
-	case !ok:
+// userTLS answers with what must hold of the connection to a user's own server. What the
+// asking process is about to do is noted before the server is looked at: afterwards the
+// process may be about to do something else.
+func (d *daemon) userTLS(ctx context.Context, p lookup.Peer, key serverKey) lookup.Answer {
+	host, ok := d.current.Load().users.hosts[key]
+	if !ok {
+		d.attempts.begin(p, attempt{key: key})
 		return lookup.Temp("this nexthop is no user's server any more")
-	case demand == policy.NoTLS:
-		return lookup.OK("may")
 	}
-	return lookup.OK("secure match=hostname")
+	d.attempts.begin(p, attempt{key: key, demand: host.tls})
+	return host.permit(ctx, d.probe, func(err error) { d.log.noLogin(key.name, err) })
 }
 
 // userLogin answers with user name and password of the server that belongs to a sender,

@@ -1,24 +1,33 @@
 package daemon
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"gatemilter/milter/lookup"
+	"gatemilter/milter/tlsprobe"
 )
 
 // usersDaemon is a daemon with these users, whose log is observed.
 func usersDaemon(t *testing.T, text string) (*daemon, *observer.ObservedLogs) {
 	t.Helper()
 	log, logs := observedLog()
-	d := &daemon{log: log}
+	d := &daemon{log: log, probe: everything}
 	d.current.Store(usersGeneration(t, text))
 	return d, logs
+}
+
+// everything is what hosts offer that have logins always.
+func everything(context.Context, tlsprobe.Target) (tlsprobe.Report, error) {
+	return tlsprobe.Report{Address: netip.MustParseAddrPort("192.0.2.1:587"), Login: tlsprobe.Check{Holds: true}}, nil
 }
 
 func usersGeneration(t *testing.T, text string) *generation {
@@ -139,7 +148,9 @@ func logsOf(logs *observer.ObservedLogs) string {
 	for _, e := range logs.All() {
 		b.WriteString(e.Message)
 		for _, f := range e.Context {
-			b.WriteString(" " + f.String)
+			if f.Type == zapcore.StringType { // else it is the kind of the event
+				b.WriteString(" " + f.String)
+			}
 		}
 	}
 	return b.String()

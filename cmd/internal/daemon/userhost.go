@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"gatemilter/milter/lookup"
+	"gatemilter/milter/tlsprobe"
+	"gatemilter/policy"
+)
+
+// loginLife is how long it counts that a user's own server has offered a login.
+const loginLife = 10 * time.Minute
+
+// A userHost is a server of users' own, as a transport delivers to it. Postfix's client
+// asks for a login only where the server offers AUTH, sends the mail without it where it
+// doesn't, and has no setting that demands one. So the server is asked here before: no
+// login offered, no permission to deliver. That takes a connection more for each server
+// and transport every ten minutes (two where TLS is none), and one for each attempt while
+// no login is offered.
+//
+// What this can't see: a server that stops offering it within the ten minutes, or of whose
+// addresses or machines one does and another doesn't.
+type userHost struct {
+	name string
+	port uint16
+	tls  policy.UserTLS
+
+	// probing is taken during a probe, and guards the rest: all who ask at once wait for the
+	// same one, none longer than his time.
+	probing chan struct{}
+	ended   time.Time     // when the last probe did
+	expires time.Time     // until when its answer counts; zero where it failed
+	answer  lookup.Answer // of the last probe
+}
+
+func newUserHost(g *policy.UserGateway) *userHost {
+	return &userHost{name: g.Host, port: g.Port, tls: g.TLS, probing: make(chan struct{}, 1)}
+}
+
+// A prober looks at what a host offers.
+type prober func(context.Context, tlsprobe.Target) (tlsprobe.Report, error)
+
+// probeLogin is the prober of the running daemon. It trusts nobody's certificate, and
+// needs not to: Postfix judges it.
+func probeLogin(ctx context.Context, t tlsprobe.Target) (tlsprobe.Report, error) {
+	return new(tlsprobe.Prober).Probe(ctx, t, x509.NewCertPool())
+}
+
+// permit answers with what must hold of the connection, if the server offers a login. A
+// failure counts only for those who were waiting for it: the next one looks again.
+func (h *userHost) permit(ctx context.Context, probe prober, failed func(error)) lookup.Answer {
+	asked := time.Now()
+	select {
+	case h.probing <- struct{}{}:
+		defer func() { <-h.probing }()
+	case <-ctx.Done():
+		return lookup.Temp("the probe of the server took too long")
+	}
+	if time.Now().Before(h.expires) || h.ended.After(asked) {
+		return h.answer
+	}
+	level, err := h.look(ctx, probe)
+	h.ended = time.Now()
+	if err != nil {
+		failed(err)
+		h.answer, h.expires = lookup.Temp(err.Error()), time.Time{}
+		return h.answer
+	}
+	h.answer, h.expires = lookup.OK(level), h.ended.Add(loginLife)
+	return h.answer
+}
+
+// look returns the TLS policy, in the words of Postfix's TLS_README, with which the server
+// has been seen to offer a login.
+func (h *userHost) look(ctx context.Context, probe prober) (level string, err error) {
+	target := tlsprobe.Target{Host: h.name, Port: h.port, Implicit: h.tls == policy.ImplicitTLS}
+	report, err := probe(ctx, target)
+	switch {
+	case err != nil:
+		return "", err
+	case h.tls == policy.NoTLS && report.Address.IsValid():
+		return lookInClear(ctx, probe, target, report.Login)
+	case !report.Login.Holds:
+		return "", errors.New(report.Login.Reason)
+	}
+	return "secure match=hostname", nil
+}
+
+// lookInClear is look where TLS is not demanded, but taken if there is any: it leaves
+// Postfix no way on which no login is offered. (Many offer one only after STARTTLS.)
+func lookInClear(ctx context.Context, probe prober, target tlsprobe.Target, secure tlsprobe.Check) (level string, err error) {
+	target.Clear = true
+	report, err := probe(ctx, target)
+	switch {
+	case err != nil:
+		return "", err
+	case secure.Holds && report.Login.Holds:
+		return "may", nil
+	case secure.Holds:
+		return "encrypt", nil
+	case report.Login.Holds:
+		return "none", nil
+	}
+	return "", errors.New(report.Login.Reason)
+}
