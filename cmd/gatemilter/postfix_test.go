@@ -492,7 +492,10 @@ func TestS8PostfixTooLarge(t *testing.T) {
 	if replies, _ := s.send(stranger, "user@free.example", large); replies != "250 250 552(5.3.4)" {
 		t.Errorf("enforce: %s", replies)
 	}
-	if replies, _ := s.send(caller{ip: stranger.ip, login: "alice"}, "user@free.example", large); replies != "250 250 250" {
+	if replies, _ := s.send(caller{ip: stranger.ip, login: "alice"}, "user@free.example", large); replies != "250 250 552(5.3.4)" {
+		t.Errorf("our own user, who may not forge fields either: %s", replies)
+	}
+	if replies, _ := s.send(caller{ip: "127.0.0.1"}, "user@free.example", large); replies != "250 250 250" {
 		t.Errorf("exempt: %s", replies)
 	}
 	s.writeConfig("mode = observe\n" + domainsConfig)
@@ -741,6 +744,54 @@ func TestS3Reload(t *testing.T) {
 		t.Errorf("logged %v", refused)
 	}
 	try("refused", "250 550(5.7.1)")
+}
+
+// S3: under load, with reloads all the time, every message arrives, and each has seen one
+// configuration from its beginning to its end.
+func TestS3ReloadUnderLoad(t *testing.T) {
+	const sessions, messages = 4, 60
+	generation := func(name string) string {
+		return "authserv_id = " + name + ".example\n[authentication]\nspf = no\ndkim = yes\ndmarc = off\n[inbound-gateway " + name + "]\naddresses = 192.0.2.2\nspam_header = ^X-Spam: yes$\n"
+	}
+	r := newRelay(t, generation("a"), func(c *lab.Config) { c.Main += "in_flow_delay = 0\n" })
+	var sending sync.WaitGroup
+	for n := range sessions {
+		client := r.connect(gateway)
+		sending.Go(func() {
+			for i := range messages {
+				subject := fmt.Sprintf("%d.%d", n, i)
+				done, err := client.Send(lab.Envelope{From: "sender@outside.example", To: []string{"user@home.example"}}, letter(subject, receivedOutside, "X-Spam: yes"))
+				if err != nil || !done.End.OK() {
+					t.Errorf("%s: %+v, %v", subject, done, err)
+					return
+				}
+			}
+		})
+	}
+	sent := make(chan bool)
+	go func() { sending.Wait(); close(sent) }()
+	reloads := 0
+	for busy := true; busy; reloads++ {
+		r.reload(generation(string("ba"[reloads%2])))
+		select {
+		case <-sent:
+			busy = false
+		default:
+		}
+	}
+	r.idle()
+	seen := map[string]int{}
+	for _, m := range must(r.Mailbox("user@home.example")) {
+		results, status := fmt.Sprint(m.Values("Authentication-Results")), fmt.Sprint(m.Values("X-Spam-Status"))
+		seen[results[1:2]]++
+		if len(results) < 2 || !strings.HasPrefix(results[2:], ".example") || status != "[Yes, gateway="+results[1:2]+"]" {
+			t.Errorf("%v: %s, but %s", m.Values("Subject"), results, status)
+		}
+	}
+	t.Logf("%d reloads, messages by configuration: %v", reloads, seen)
+	if seen["a"]+seen["b"] != sessions*messages || seen["a"] == 0 || seen["b"] == 0 {
+		t.Errorf("messages by configuration: %v, want %d in all, and some of each", seen, sessions*messages)
+	}
 }
 
 // Chrooted as on Debian, with the same relative socket path.
