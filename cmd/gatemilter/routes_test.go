@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gatemilter/cmd/internal/lab"
 )
@@ -155,10 +157,16 @@ func arrived(hosts map[string]*lab.Sink, to string) (names []string) {
 	return names
 }
 
+// retryLimit is within what time Postfix tries a message again, by itself: a minute after its
+// scan of the queue has met the message while an attempt was just ending.
+const retryLimit = 2 * time.Minute
+
 // arrives waits for a message at any of these hosts.
 func (r *relay) arrives(to string, hosts ...*lab.Sink) {
 	r.t.Helper()
-	err := lab.Until(r.t.Context(), "mail for "+to+" to arrive", func() bool {
+	ctx, cancel := context.WithTimeout(r.t.Context(), retryLimit)
+	defer cancel()
+	err := lab.Until(ctx, "mail for "+to+" to arrive", func() bool {
 		return slices.ContainsFunc(hosts, func(s *lab.Sink) bool { return got(s, to) })
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ Example
 			if len(args) > 0 {
 				return usagef("it takes no argument %q", args[0])
 			}
-			return daemon.Run(ctx, *config, io.err)
+			return daemon.Run(ctx, version(), *config, io.err)
 		}
 	},
 }

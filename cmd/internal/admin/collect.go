@@ -28,7 +28,7 @@ var (
 	descHits        = desc("dns_cache_hits_total", "Questions that needed no query of their own.")
 	descFailures    = desc("dns_failures_total", "Questions that the name servers failed to answer.")
 	descEntries     = desc("dns_cache_entries", "Answers that the DNS cache holds.")
-	descOctets      = desc("dns_cache_bytes", "Memory that they take, estimated.")
+	descOctets      = desc("dns_cache_bytes", "Memory that the DNS cache takes, estimated.")
 	descHolds       = desc("host_demands_hold", "1 if a route's host held what the route demands when it was last looked at.", "route", "host")
 	descProbed      = desc("host_probe_timestamp_seconds", "When a route's host was last looked at, which is when there is mail for it.", "route", "host")
 	descExpires     = desc("host_certificate_expiry_timestamp_seconds", "When the certificate ends that a route's host has shown last.", "route", "host")
@@ -58,7 +58,7 @@ func (s stateCollector) Collect(out chan<- prometheus.Metric) {
 	state, hosts := s.config, maps.Clone(s.hosts)
 	s.mu.Unlock()
 	if c := state.config; c != nil {
-		gauge(descReloadOK, yes(state.refused == ""))
+		gauge(descReloadOK, yes(state.refused == nil))
 		gauge(descLoaded, seconds(state.loaded))
 		gauge(descWarnings, float64(len(c.Warnings)))
 	}

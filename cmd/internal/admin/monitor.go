@@ -1,7 +1,8 @@
 package admin
 
 import (
-	"runtime/debug"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,9 +46,10 @@ type configState struct {
 	config *config.Config
 	// loaded is since when it is in force.
 	loaded time.Time
-	// refused is when the last reload failed, and why; "" since it hasn't.
+	// refused is when the last reload failed, and why, a line for each fault; nil since it
+	// hasn't.
 	refusedAt time.Time
-	refused   string
+	refused   []string
 	reloads   int
 	// dns counts the questions of this configuration's resolver, and dnsBefore those of all
 	// before it. dns may be nil.
@@ -55,22 +57,16 @@ type configState struct {
 	dnsBefore dns.Stats
 }
 
-// New returns a monitor of the daemon that starts now. Dropped counts the lines that the log
-// has lost.
-func New(dropped func() uint64) *Monitor { return newMonitor(time.Now, buildVersion(), dropped) }
+// New returns a monitor of the daemon of this version that starts now. Dropped counts the
+// lines that the log has lost.
+func New(version string, dropped func() uint64) *Monitor {
+	return newMonitor(time.Now, version, dropped)
+}
 
 func newMonitor(now func() time.Time, version string, dropped func() uint64) *Monitor {
 	m := &Monitor{now: now, version: version, dropped: dropped, started: now(), hosts: map[string]hostState{}}
 	m.metrics = newMetrics(m)
 	return m
-}
-
-// buildVersion is what the build recorded of itself.
-func buildVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // Configured says that a configuration is in force, the first one or another. Stats counts the
@@ -98,7 +94,22 @@ func (m *Monitor) ReloadRefused(err error) {
 	m.metrics.reloads.WithLabelValues("refused").Inc()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.config.refusedAt, m.config.refused = m.now(), short(err.Error())
+	m.config.refusedAt, m.config.refused = m.now(), faults(err)
+}
+
+// maxFaults is how many faults of a configuration the page shows.
+const maxFaults = 5
+
+// faults are the first of those that an error has a line for each of.
+func faults(err error) (shown []string) {
+	lines := strings.Split(err.Error(), "\n")
+	for _, line := range lines[:min(len(lines), maxFaults)] {
+		shown = append(shown, short(line))
+	}
+	if more := len(lines) - len(shown); more > 0 {
+		shown = append(shown, fmt.Sprintf("and %d more: gatemilter check shows all", more))
+	}
+	return shown
 }
 
 // dnsCounts returns the counts since the start. What the cache holds is that of now.

@@ -19,7 +19,7 @@ type view struct {
 	Unready              []string
 	// RefusedAt and Refused are of a reload that failed after the configuration was loaded.
 	RefusedAt time.Time
-	Refused   string
+	Refused   []string
 	Warnings  []string
 	Services  []serviceView
 	Users     int

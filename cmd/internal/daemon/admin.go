@@ -19,9 +19,9 @@ import (
 var linesDropped atomic.Uint64
 
 // monitor makes what the pages show, if anybody may look at it.
-func (d *daemon) monitor(g *generation) {
+func (d *daemon) monitor(g *generation, version string) {
 	if len(g.config.Server.Admin) > 0 {
-		d.admin = admin.New(linesDropped.Load)
+		d.admin = admin.New(version, linesDropped.Load)
 	}
 	d.admin.Configured(g.config, g.dnsStats)
 }

@@ -28,7 +28,7 @@ func adminDaemon(t *testing.T, text string) *daemon {
 	log, _ := observedLog()
 	d := &daemon{path: path, log: log, started: g.config}
 	d.current.Store(g)
-	d.monitor(g)
+	d.monitor(g, "1.2.3")
 	return d
 }
 
@@ -67,7 +67,7 @@ func TestS6OnlyWhereWanted(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet := &daemon{log: d.log}
-	quiet.monitor(g)
+	quiet.monitor(g, "1.2.3")
 	services, err := quiet.open(g.config)
 	if err != nil {
 		t.Fatal(err)

@@ -77,7 +77,8 @@ func read(path string) (*generation, error) {
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or
 // SIGINT comes. The log goes to stderr or the journal. The error says why it could not
 // start or had to end.
-func Run(ctx context.Context, path string, stderr io.Writer) error {
+// Version is what the admin pages show.
+func Run(ctx context.Context, version, path string, stderr io.Writer) error {
 	g, err := read(path)
 	if err != nil {
 		return fmt.Errorf("configuration refused:\n%w", err)
@@ -86,7 +87,7 @@ func Run(ctx context.Context, path string, stderr io.Writer) error {
 	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr), probe: probeLogin}
 	defer d.log.Sync()
 	d.current.Store(g)
-	d.monitor(g)
+	d.monitor(g, version)
 	shareProcessors()
 	// When the reader of the log goes away, that is no reason to go away too.
 	signal.Ignore(syscall.SIGPIPE)

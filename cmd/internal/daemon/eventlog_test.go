@@ -70,7 +70,7 @@ func TestS5Summary(t *testing.T) {
 		{"message rejected: from 192.0.2.2, 1 of 1 recipients refused", zap.InfoLevel, func(r *milter.Record) {
 			r.Stage, r.Verdict = milter.StageRcpt, policy.Verdict{Action: policy.Reject, Recipients: []policy.Decision{refusal}}
 		}},
-		{"message would be rejected: from 192.0.2.2, 1 of 1 recipients refused", zap.InfoLevel, func(r *milter.Record) {
+		{"message would be rejected: from 192.0.2.2, 1 of 1 recipients would be refused", zap.InfoLevel, func(r *milter.Record) {
 			r.Mode, r.Verdict = policy.Observe, policy.Verdict{Action: policy.Reject, Recipients: []policy.Decision{refusal}}
 		}},
 		{"message not completed: from 192.0.2.2", zap.DebugLevel, func(r *milter.Record) { r.Stage, r.Verdict = milter.StageAborted, policy.Verdict{} }},

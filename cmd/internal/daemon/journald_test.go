@@ -162,7 +162,7 @@ func serving(t *testing.T) bool {
 	if path == "" {
 		return false
 	}
-	if err := Run(context.Background(), path, os.Stderr); err != nil {
+	if err := Run(context.Background(), "1.2.3", path, os.Stderr); err != nil {
 		t.Fatal(err)
 	}
 	return true

@@ -101,7 +101,7 @@ func TestS5Notify(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	var log lockedLog
-	go func() { ended <- Run(ctx, path, &log) }()
+	go func() { ended <- Run(ctx, "1.2.3", path, &log) }()
 	m.expect("READY", "1", "enforce: gateways 0, routes 0, users 0; milter at "+socket)
 	for n := 0; n < 3; { // the watchdog, more than once
 		if m.told()["WATCHDOG"] == "1" {

@@ -161,7 +161,11 @@ func summary(r *milter.Record) string {
 		b.WriteString(", for the user's own server " + v.UserGateway.Nexthop())
 	}
 	if n := refused(v.Recipients); n > 0 {
-		b.WriteString(", " + strconv.Itoa(n) + " of " + strconv.Itoa(len(v.Recipients)) + " recipients refused")
+		what := " recipients refused"
+		if r.Mode == policy.Observe {
+			what = " recipients would be refused"
+		}
+		b.WriteString(", " + strconv.Itoa(n) + " of " + strconv.Itoa(len(v.Recipients)) + what)
 	}
 	return b.String()
 }
