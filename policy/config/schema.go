@@ -85,7 +85,7 @@ var schema = []SectionSpec{
 			Meaning: "Where to listen for the mail server: unix:PATH or inet:ADDRESS:PORT, several with commas.",
 			Example: "unix:/var/spool/postfix/gatemilter/milter.sock, inet:127.0.0.1:9624"},
 		{Name: "lookup", Kind: kindSockets, Default: "unix:/var/spool/postfix/gatemilter/lookup.sock",
-			Meaning: "Where Postfix asks for the ways of outgoing mail; opened only if there are routes or users' own servers.",
+			Meaning: "Where Postfix asks for the ways of outgoing mail; opened only if there are routes, users' own servers, or gateways with spam_evaluation = gateway-only.",
 			Example: "unix:/var/spool/postfix/gatemilter/lookup.sock"},
 		{Name: gatewayMiltersKey, Kind: kindMilters,
 			Meaning: "The milters for mail of gateways with spam_evaluation = gateway-only, as in Postfix's smtpd_milters but without the spam filter; without it, gatemilter alone.", Example: "unix:gatemilter/milter.sock, unix:opendkim/opendkim.sock"},

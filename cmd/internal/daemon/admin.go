@@ -26,10 +26,13 @@ func (d *daemon) monitor(g *generation, version string) {
 	d.admin.Configured(g.config, g.dnsStats)
 }
 
+// adminName is the service of the admin pages.
+const adminName = "admin"
+
 // adminService serves the pages.
 func (d *daemon) adminService() service {
 	report := func(err error) { d.log.connection("admin connection", adminEvent, "admin", err) }
-	return service{name: "admin", server: admin.NewServer(d.admin, report)}
+	return service{name: adminName, server: admin.NewServer(d.admin, report)}
 }
 
 // serving tells the pages where we listen.

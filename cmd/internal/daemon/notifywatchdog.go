@@ -41,11 +41,15 @@ func (d *daemon) watch(ctx context.Context, services []service) {
 	}
 }
 
-// answer returns nil if all sockets answer within the limit.
+// answer returns nil if all sockets that mail depends on answer within the limit. Who reads
+// the admin pages must not be able to end the daemon.
 func answer(ctx context.Context, services []service, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for _, s := range services {
+		if s.name == adminName {
+			continue
+		}
 		for _, l := range s.listeners {
 			if err := hangUp(ctx, l.Addr()); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)

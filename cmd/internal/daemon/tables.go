@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"gatemilter/milter/lookup"
@@ -91,9 +90,11 @@ type way struct {
 	route *policy.Route
 	host  policy.Host
 	// probed is what the host has shown, where Postfix can't judge that by itself.
-	mu      sync.Mutex
+	// Who has put something into looking may read and change the rest.
+	looking chan struct{}
 	probed  lookup.Answer
 	expires time.Time
+	ended   time.Time // of the last look
 }
 
 // ways finds the hosts of routes by their nexthops. Two routes that share one have
@@ -103,7 +104,7 @@ func ways(routes []*policy.Route) map[string]*way {
 	for _, r := range routes {
 		for _, table := range [][]policy.Host{r.Primary, r.Secondary} {
 			for _, h := range table {
-				found[r.Nexthop(h)] = &way{route: r, host: h}
+				found[r.Nexthop(h)] = &way{route: r, host: h, looking: make(chan struct{}, 1)}
 			}
 		}
 	}
@@ -128,18 +129,26 @@ func (g *generation) tlsPolicy(ctx context.Context, nexthop string, d *daemon) l
 	return lookup.OK("encrypt")
 }
 
-// probe looks at the host's certificate, and pins it where it is as demanded.
+// probe looks at the host's certificate, and pins it where it is as demanded. Who asks while
+// somebody else's look is under way gets the result of that.
 func (w *way) probe(ctx context.Context, d *daemon) lookup.Answer {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if time.Now().Before(w.expires) {
+	asked := time.Now()
+	select {
+	case w.looking <- struct{}{}:
+		defer func() { <-w.looking }()
+	case <-ctx.Done():
+		return lookup.Temp("the probe of the host took too long")
+	}
+	if time.Now().Before(w.expires) || w.ended.After(asked) {
 		return w.probed
 	}
 	report, err := w.look(ctx)
+	w.ended = time.Now()
 	d.probed(w, report, err)
 	if err != nil {
 		d.log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
-		return lookup.Temp(err.Error())
+		w.probed, w.expires = lookup.Temp(err.Error()), time.Time{}
+		return w.probed
 	}
 	w.probed, w.expires = lookup.OK("fingerprint match="+report.Chain[0].Fingerprint), time.Now().Add(probeLife)
 	return w.probed

@@ -104,12 +104,21 @@ func judgeHost(ctx context.Context, h mailHost, t tlsprobe.Target, trusted *x509
 		return fail(onCertificates, what, err.Error(), look(t))
 	}
 	failed := verify.Failed(h.demand, &r)
+	if h.route == nil && !h.demand.Required && !r.Login.Holds {
+		t.Clear = true
+		if clear, err := prober.Probe(ctx, t, trusted); err == nil {
+			r.Login = clear.Login
+		}
+		t.Clear = false
+	}
 	switch {
 	case len(failed) > 0:
 		o := failed[0]
 		return fail(onCertificates, what, fmt.Sprintf("%s fails, so no mail goes there: %s", o.Name, o.Reason), advice(&r, t))
 	case !h.demand.Required && r.Greeting == "":
 		return fail(onCertificates, what, r.TLS.Reason, advice(&r, t))
+	case h.route == nil && !r.Login.Holds:
+		return fail(onCertificates, what, "no mail goes there: "+r.Login.Reason, "ask who runs it for the port at which users log in; more by "+look(t))
 	case len(r.Warnings) > 0:
 		return warn(onCertificates, what, r.Warnings[0].Reason, advice(&r, t))
 	case !h.demand.Required:

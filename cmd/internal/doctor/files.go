@@ -88,8 +88,13 @@ func (o *obstacle) admit(a Account, permission string) string {
 			return command("chmod", "g+"+permission, o.path)
 		}
 	}
-	if o.dir && o.info.Mode().Perm()&0o070 != 0 {
+	switch grouped := o.info.Mode().Perm()&0o070 != 0; {
+	case grouped && o.dir:
 		return command("chmod", "o+x", o.path)
+	case grouped && !owned(o.info, 0):
+		// It is others' too, who must not lose it.
+		_, group, _ := strings.Cut(strings.Fields(modeOf(o.info))[0], ":")
+		return command("adduser", a.Name, group) + " && systemctl restart gatemilter"
 	}
 	return command("chgrp", groupName(a.GID), o.path) + " && " + command("chmod", "g+"+permission, o.path)
 }

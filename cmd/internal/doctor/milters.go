@@ -1,12 +1,14 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"gatemilter/cmd/internal/postfix"
+	"gatemilter/policy/config"
 )
 
 // The settings of Postfix that decide whether a message passes gatemilter (MILTER_README).
@@ -69,7 +71,7 @@ func (x *examination) server(s postfix.Server, ours string) []Check {
 	var checks []Check
 	if list, own := s.Options[milters]; own && !contains(list, ours) {
 		checks = append(checks, warn(onPostfix, s.Name, fmt.Sprintf("has %s = %s of its own, without gatemilter: no rule applies to mail that comes there (which is right where a filter of this host hands mail back)", milters, list),
-			x.Postfix.SetOption(s, milters, strings.TrimSuffix(ours+","+list, ","))))
+			x.Postfix.SetOption(s, milters, strings.TrimSuffix(config.FailSafe(ours)+", "+list, ", "))))
 	}
 	if list := s.Options[overrides]; strings.Contains(list, noMilters) {
 		checks = append(checks, warn(onPostfix, s.Name, fmt.Sprintf("has %s = %s: no rule applies to mail that comes there (which is right where a filter of this host hands mail back)", overrides, list),
@@ -79,7 +81,8 @@ func (x *examination) server(s postfix.Server, ours string) []Check {
 	if !own {
 		list = x.mta.Main[milters]
 	}
-	if action, own := s.Options[defaultAction]; own && !pinned(list, ours) {
+	if contains(list, ours) && !pinned(list, ours) {
+		action := cmp.Or(s.Options[defaultAction], x.mta.Main[defaultAction])
 		checks = append(checks, judgeAction(s.Name+" "+defaultAction, action, x.Postfix.SetOption(s, defaultAction, tempfail))...)
 	}
 	return checks

@@ -50,7 +50,7 @@ func (x *examination) listeners() []Socket {
 	for _, l := range x.config.Server.Milter {
 		all = append(all, Socket{"milter", l})
 	}
-	if x.config.Settings.Outbound.AsksLookup() {
+	if x.config.Settings.AsksLookup() {
 		for _, l := range x.config.Server.Lookup {
 			all = append(all, Socket{"lookup", l})
 		}
