@@ -19,7 +19,7 @@ const (
 	clubsPassword  = "twelve balls, one scale"
 )
 
-// outboundRules have the usual ports; the demo's mail hosts have others.
+// outboundRules name mail hosts as on the internet; the demo's are on loopback.
 const outboundRules = `[route filter]
 host        = out.filter.example
 require_tls = no
@@ -67,10 +67,10 @@ var outboundScenes = []scene{
 func newOutboundStage(ctx context.Context, program string, ca *lab.CA, hosts mailHosts) (*stage, error) {
 	s, err := newStage(ctx, program, ca, lab.Config{
 		Mailboxes: []string{here},
-		Files:     map[string]string{"etc/hosts": hosts.table(), "etc/nsswitch.conf": "hosts: files\n", "etc/ca.pem": string(ca.PEM())},
+		Files:     map[string]string{"etc/ca.pem": string(ca.PEM())},
 		// Where Postfix has no SASL, the login that the demo pretends allows no relaying.
-		Main: "mynetworks = 127.0.0.0/8, " + alice.ip + "\nsmtp_host_lookup = native\n",
-	}, hosts.withPorts(outboundRules))
+		Main: "mynetworks = 127.0.0.0/8, " + alice.ip + "\n",
+	}, hosts.withAddresses(outboundRules))
 	if err == nil {
 		s.hosts = hosts
 	}

@@ -11,7 +11,7 @@ import (
 
 // A mailHost is one by which mail leaves, a server on the internet.
 type mailHost struct {
-	name   string // in the DNS
+	name   string // in the rules; the system's DNS knows no such host
 	title  string
 	config lab.SinkConfig
 	*lab.Sink
@@ -21,7 +21,7 @@ type mailHosts []*mailHost
 
 // startMailHosts starts all hosts that the outbound rules name. The caller closes them.
 func startMailHosts(ca *lab.CA) (mailHosts, error) {
-	cert, err := ca.Issue(lab.Subject{Hosts: []string{"smtp.partner.example", "mail.club.example"}})
+	cert, err := ca.Issue(lab.Subject{Hosts: []string{"127.0.0.2", "127.0.0.3"}})
 	if err != nil {
 		return nil, err
 	}
@@ -47,24 +47,13 @@ func (hosts mailHosts) close() {
 	}
 }
 
-// table is an /etc/hosts with the hosts.
-func (hosts mailHosts) table() string {
-	var b strings.Builder
+// withAddresses puts the hosts' addresses and ports in place of their names in rules.
+func (hosts mailHosts) withAddresses(rules string) string {
 	for _, h := range hosts {
-		fmt.Fprintln(&b, h.Addr().Addr(), h.name)
-	}
-	return b.String()
-}
-
-// withPorts adds the hosts' ports to their names in rules.
-func (hosts mailHosts) withPorts(rules string) string {
-	for _, h := range hosts {
-		rules = strings.ReplaceAll(rules, "= "+h.name+"\n", "= "+h.address()+"\n")
+		rules = strings.ReplaceAll(rules, "= "+h.name+"\n", "= "+h.Addr().String()+"\n")
 	}
 	return rules
 }
-
-func (h *mailHost) address() string { return fmt.Sprintf("%s:%d", h.name, h.Addr().Port()) }
 
 // offers says how mail gets to the host.
 func (h *mailHost) offers() string {

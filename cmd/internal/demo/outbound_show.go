@@ -33,7 +33,7 @@ func showOutbound(ctx context.Context, program string, ca *lab.CA) error {
 	fmt.Fprintf(w, "\n=== %s ===\n\nThe users alice and bob log in to another private Postfix, at %s. Mail leaves by these hosts:\n\n", p.title, s.postfix.Addr())
 	showHosts(w, hosts)
 	fmt.Fprint(w, "\nThe rules:\n\n")
-	showRules(w, hosts.withPorts(p.rules))
+	showRules(w, hosts.withAddresses(p.rules))
 	fmt.Fprintf(w, "\nEach message is for %s, and for %s, whose mailbox is here.\nBy which server it left, with which login there, as what it arrived, and why:\n\n", far, here)
 	showDepartures(w, results)
 	showReasons(w, results)
@@ -43,7 +43,7 @@ func showOutbound(ctx context.Context, program string, ca *lab.CA) error {
 func showHosts(w io.Writer, hosts mailHosts) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, h := range hosts {
-		fmt.Fprintf(t, "    %s\t%s: %s\n", h.address(), h.title, h.offers())
+		fmt.Fprintf(t, "    %s\t%s: %s\n", h.Addr(), h.title, h.offers())
 	}
 	t.Flush()
 }
