@@ -19,7 +19,7 @@ import (
 func manyUsers(b *testing.B, users int) string {
 	b.Helper()
 	dir := b.TempDir()
-	files := map[string]string{"gatemilter.conf": "[server]\nmta_user = root\ninclude = users/*.conf\n[outbound]\nallow_user_gateways = yes\n"}
+	files := map[string]string{"gatemilter.conf": "[server]\nmta_user = 4711\ninclude = users/*.conf\n[outbound]\nallow_user_gateways = yes\n"}
 	var text strings.Builder
 	for n := range users {
 		fmt.Fprintf(&text, "[user user%d@example.com]\n[user-gateway user%d@example.com u%d@partner%d.example]\nserver = smtp.partner%d.example\nusername = u%d\npassword = secret %d\n", n, n, n, n%1000, n%1000, n, n)
@@ -76,23 +76,28 @@ func BenchmarkUserLogin(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			d := &daemon{}
+			d := &daemon{probe: everything}
 			d.current.Store(g)
 			tables := d.tables()
 			tls, login := tables[UserTLSTable(policy.UserTransport(false, 0))], tables[UserLoginTable(policy.UserTransport(false, 0))]
 			peer := lookup.Peer{PID: 4711}
-			keys := make([][2]string, min(users, 1000))
-			for i := range keys {
-				n := i * (users / len(keys))
-				keys[i] = [2]string{fmt.Sprintf("[smtp.partner%d.example]:587", n%1000), fmt.Sprintf("u%d@partner%d.example", n, n%1000)}
+			type delivery struct {
+				nexthop, sender string
+				login           lookup.Answer
+			}
+			deliveries := make([]delivery, min(users, 1000))
+			for i := range deliveries {
+				n := i * (users / len(deliveries))
+				deliveries[i] = delivery{fmt.Sprintf("[smtp.partner%d.example]:587", n%1000), fmt.Sprintf("u%d@partner%d.example", n, n%1000),
+					lookup.OK(fmt.Sprintf("u%d:secret %d", n, n))}
 			}
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				key := keys[i%len(keys)]
+				next := &deliveries[i%len(deliveries)]
 				i++
-				tls.Lookup(context.Background(), peer, key[0])
-				if a := login.Lookup(context.Background(), peer, key[1]); a == lookup.Temp("") {
+				tls.Lookup(context.Background(), peer, next.nexthop)
+				if a := login.Lookup(context.Background(), peer, next.sender); a != next.login {
 					b.Fatal(a)
 				}
 			}
