@@ -219,12 +219,34 @@ func (c *conversation) carryOut(o Outcome, m *protocol.Modifier) (response proto
 		if c.has(protocol.OptHeaderLeadingSpace) {
 			blank = " "
 		}
+		if o.Action != policy.Accept && o.Action != policy.Quarantine {
+			o.Readdress = nil
+		}
+		c.deleteRecipients(o.Readdress)
 		response, err = o.send(m, blank)
+		c.addRecipients(o.Readdress)
 	}
 	if err != nil {
 		c.spoil(filterFault, fmt.Errorf("outcome %q can't be carried out: %w", o.Action, err))
 	}
 	return response
+}
+
+func (c *conversation) deleteRecipients(recipients []Envelope) {
+	for _, r := range recipients {
+		c.out = appendPacket(c.out, protocol.Code(protocol.ActDelRcpt), []byte(r.Raw+"\x00"))
+	}
+}
+
+// addRecipients adds recipients with their parameters (NOTIFY and ORCPT, RFC 3461).
+func (c *conversation) addRecipients(recipients []Envelope) {
+	for _, r := range recipients {
+		if len(r.Args) == 0 {
+			c.out = appendPacket(c.out, protocol.Code(protocol.ActAddRcpt), []byte(r.Raw+"\x00"))
+			continue
+		}
+		c.out = appendPacket(c.out, codeAddWithArgs, []byte(r.Raw+"\x00"+strings.Join(r.Args, " ")+"\x00"))
+	}
 }
 
 // abort ends a message of which no more comes, if there is one.

@@ -9,7 +9,7 @@ import (
 )
 
 // fullAnswer is what we answer to fullOffer, the list of macros left out.
-const fullAnswer = "O 6 0x171 0x163580"
+const fullAnswer = "O 6 0x1fd 0x163580"
 
 var refused = policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Not you"}
 
@@ -132,8 +132,8 @@ func TestAnswersByOffer(t *testing.T) {
 		"all, body wanted":         {fullOffer, false, append([]string{fullAnswer}, c(6)...)},
 		"all, body not wanted":     {fullOffer, true, []string{fullAnswer, "c", "c", "c", "s", "s", "c"}},
 		"nothing":                  {offer(6, 0, 0), true, append([]string{"O 6 0x0 0x0"}, c(11)...)},
-		"version 2":                {oldOffer, true, append([]string{"O 2 0x31 0x0"}, c(11)...)},
-		"no SKIP":                  {offer(6, 0x1ff, 0x1fffff&^0x400), true, append([]string{"O 6 0x171 0x1e3180"}, c(4)...)},
+		"version 2":                {oldOffer, true, append([]string{"O 2 0x3d 0x0"}, c(11)...)},
+		"no SKIP":                  {offer(6, 0x1ff, 0x1fffff&^0x400), true, append([]string{"O 6 0x1fd 0x1e3180"}, c(4)...)},
 		"what we have no name for": {offer(9, 0xffffffff, 0xffffffff), false, append([]string{fullAnswer}, c(6)...)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -97,6 +97,9 @@ type Outcome struct {
 	Reply policy.Reply
 	// Edits are made, in this order, when Action is Accept or Quarantine.
 	Edits []policy.Edit
+	// Readdress are recipients that the MTA is to look at anew, after the edits: it has
+	// accepted each, as given here.
+	Readdress []Envelope
 	// QuarantineReason goes with Quarantine. Postfix does not show it.
 	QuarantineReason string
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"gatemilter/policy"
 )
 
 // Limits of one stage's macros. MTAs send at most 50 for a stage; the longest
@@ -117,4 +119,21 @@ func (m *Macros) drop(s int) {
 	if cap(m.stages[s]) > keptMacroBytes {
 		m.stages[s] = nil
 	}
+}
+
+// fromSendmail says whether the MTA is Sendmail: Postfix begins its version (v) with its
+// name.
+func (m *Macros) fromSendmail() bool {
+	version := m.Get("v")
+	return version != "" && !strings.HasPrefix(version, "Postfix")
+}
+
+// login returns the name by which the client has authenticated, or "". Sendmail encodes it
+// as xtext.
+func (m *Macros) login() string {
+	login := m.Get("{auth_authen}")
+	if m.fromSendmail() {
+		return policy.DecodeXtext(login)
+	}
+	return login
 }

@@ -19,10 +19,14 @@ const (
 // offerSize is that of an offer's version and two masks.
 const offerSize = 12
 
+// readdressing are the changes by which recipients are looked at anew: each is deleted and
+// added again.
+const readdressing = protocol.OptRemoveRcpt | protocol.OptAddRcpt | protocol.OptAddRcptWithArgs
+
 // wantedActions are the changes that an Outcome may ask for, and the right to
 // name our macros.
 const wantedActions = protocol.OptAddHeader | protocol.OptChangeHeader | protocol.OptChangeFrom |
-	protocol.OptQuarantine | protocol.OptSetSymList
+	readdressing | protocol.OptQuarantine | protocol.OptSetSymList
 
 // wantedSteps are the parts of the conversation that can be spared: answers to
 // what is never refused, and commands that mean nothing to us. The last one, leading
@@ -128,4 +132,9 @@ func (a Abilities) Edit(op policy.EditOp) bool {
 // Quarantine says whether the MTA can hold a message.
 func (a Abilities) Quarantine() bool {
 	return protocol.OptAction(a)&protocol.OptQuarantine != 0
+}
+
+// Readdress says whether recipients can be looked at anew.
+func (a Abilities) Readdress() bool {
+	return protocol.OptAction(a)&readdressing == readdressing
 }

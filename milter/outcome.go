@@ -61,12 +61,12 @@ func printable(s string, limit int) string {
 func (o Outcome) check(can Abilities) error {
 	switch o.Action {
 	case policy.Accept:
-		return checkEdits(o.Edits, can)
+		return o.checkChanges(can)
 	case policy.Quarantine:
 		if !can.Quarantine() {
 			return errors.New("the mail server does not let this filter quarantine messages")
 		}
-		return checkEdits(o.Edits, can)
+		return o.checkChanges(can)
 	case policy.Reject, policy.TempFail:
 		if (o.Action == policy.Reject) != (o.Reply.Code >= 500) {
 			return fmt.Errorf("reply %q does not go with the action %q", o.Reply, o.Action)
@@ -76,6 +76,13 @@ func (o Outcome) check(can Abilities) error {
 		return nil
 	}
 	return fmt.Errorf("unknown action %q", o.Action)
+}
+
+func (o Outcome) checkChanges(can Abilities) error {
+	if len(o.Readdress) > 0 && !can.Readdress() {
+		return errors.New("the mail server does not let this filter delete and add recipients, so it would choose their way by the old sender")
+	}
+	return checkEdits(o.Edits, can)
 }
 
 func checkEdits(edits []policy.Edit, can Abilities) error {

@@ -2,6 +2,7 @@ package milter
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,10 @@ func TestOutcomes(t *testing.T) {
 		{Op: policy.ChangeSender, Value: "a+b@lab.test"},
 		{Op: policy.ChangeSender, Value: ""},
 	}
+	// Delete before all, add behind all: the MTA looks at each recipient with the new sender.
+	anew := []Envelope{{Raw: "<b>"}, {Raw: "<c>", Args: []string{"NOTIFY=NEVER", "ORCPT=rfc822;c"}}}
+	sender := []policy.Edit{{Op: policy.ChangeSender, Value: "a@b"}}
+	readdressed := []string{`- "<b>"`, `- "<c>"`, `e "<a@b>"`, `+ "<b>"`, `2 "<c>" "NOTIFY=NEVER ORCPT=rfc822;c"`, "c"}
 	sent := []string{`m 2 "X-Spam-Flag" ""`, `m 1 "x-spam-flag" ""`, `i 0 "Authentication-Results" " mx;\n\tspf=pass"`,
 		`h "X-Route" " 100%"`, `m 1 "Subject" " [spam] é"`, `e "<a+b@lab.test>"`, `e "<>"`}
 	reject := policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "Spam"}
@@ -46,6 +51,9 @@ func TestOutcomes(t *testing.T) {
 		"accept with edits":   {Outcome{Edits: edits}, append(sent[:len(sent):len(sent)], "c")},
 		"quarantine":          {Outcome{Action: policy.Quarantine, QuarantineReason: "spam\n"}, []string{`q "spam?"`, "c"}},
 		"quarantine, edits":   {Outcome{Action: policy.Quarantine, Edits: edits, QuarantineReason: "spam"}, append(sent[:len(sent):len(sent)], `q "spam"`, "c")},
+		"readdress":           {Outcome{Edits: sender, Readdress: anew}, readdressed},
+		"readdress and hold":  {Outcome{Action: policy.Quarantine, Edits: sender, Readdress: anew, QuarantineReason: "x"}, slices.Insert(slices.Clone(readdressed), 3, `q "x"`)},
+		"readdress, reject":   {Outcome{Action: policy.Reject, Reply: reject, Readdress: anew}, []string{`y "550 5.7.1 Spam"`}},
 		"discard":             {Outcome{Action: policy.Discard}, []string{"d"}},
 		"reject":              {Outcome{Action: policy.Reject, Reply: reject, Edits: edits}, []string{`y "550 5.7.1 Spam"`}},
 		"tempfail":            {Outcome{Action: policy.TempFail, Reply: later}, []string{`y "451 4.7.1 Later"`}},
@@ -81,6 +89,7 @@ func TestChangesNotOffered(t *testing.T) {
 		"change":      {changeHeaders, Outcome{Edits: []policy.Edit{{Op: policy.ChangeField, Name: "A", Value: "v", Index: 1}}}, `Done 451: outcome "accept" can't be carried out: "change" of "A": the mail server does not let this filter make such changes`},
 		"change-from": {changeFrom, Outcome{Edits: []policy.Edit{add, {Op: policy.ChangeSender, Value: "a@b"}}}, `Done 451: outcome "accept" can't be carried out: "change-from" of "": the mail server does not let this filter make such changes`},
 		"quarantine":  {quarantine, Outcome{Action: policy.Quarantine}, `Done 451: outcome "quarantine" can't be carried out: the mail server does not let this filter quarantine messages`},
+		"readdress":   {0x80, Outcome{Edits: []policy.Edit{add}, Readdress: []Envelope{{Raw: "<b>"}}}, `Done 451: outcome "accept" can't be carried out: the mail server does not let this filter delete and add recipients, so it would choose their way by the old sender`},
 		"others":      {0x1ff &^ addHeaders, Outcome{Edits: []policy.Edit{add}}, "Done"},
 	} {
 		t.Run(name, func(t *testing.T) {

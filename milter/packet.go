@@ -20,6 +20,9 @@ const (
 // codeUnknown is SMFIC_UNKNOWN, an SMTP command that the MTA does not know.
 const codeUnknown protocol.Code = 'U'
 
+// codeAddWithArgs is SMFIR_ADDRCPT_PAR, which adds a recipient with ESMTP parameters.
+const codeAddWithArgs protocol.Code = '2'
+
 // Limits of what an MTA may send in one packet, by command, the letter
 // included. The MTAs themselves limit a command line to 2 KiB, a header field
 // to 100 KiB (Postfix) and a piece of a body to 64 KiB.

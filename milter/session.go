@@ -80,6 +80,8 @@ type session struct {
 	tx      *policy.Transaction
 	header  []policy.Field
 	record  Record
+	// recipients are those that Sendmail has to read again when the sender changes.
+	recipients []Envelope
 	// cancel ends what looks after the message.
 	cancel context.CancelFunc
 }
@@ -107,7 +109,7 @@ func (s *session) Mail(sender Envelope) policy.Reply {
 	s.client.Certificate = certificateName(s.macros)
 	s.client.Resembles = s.sessions.names.see(p, &s.client)
 	s.header = s.header[:0]
-	login := s.macros.Get("{auth_authen}")
+	login := s.macros.login()
 	s.record = Record{Client: s.client, Login: login, Sender: sender.Address, Mode: s.mode, Stage: StageAborted}
 	s.tx = p.Begin(s.client, login, sender.Address)
 	mail := s.tx.Mail()
@@ -121,12 +123,24 @@ func (s *session) Mail(sender Envelope) policy.Reply {
 }
 
 func (s *session) Rcpt(recipient Envelope) policy.Reply {
-	// In doubt how to read what the client wrote, what the mail server reads counts.
-	d := s.tx.Rcpt(recipient.Address, s.macros.Get("{rcpt_addr}"))
-	if !s.takesEffect(d.Action) {
-		return policy.Reply{}
+	d := s.tx.Rcpt(recipient.Address, s.resolved())
+	if s.takesEffect(d.Action) {
+		return d.Reply
 	}
-	return d.Reply
+	if s.record.Login != "" && s.macros.fromSendmail() {
+		s.recipients = append(s.recipients, recipient)
+	}
+	return policy.Reply{}
+}
+
+// resolved is the recipient as the mail server has resolved it: in doubt how to read what
+// the client wrote, that counts. But not on Sendmail, which has followed its virtual
+// users already, and says of its own users no domain.
+func (s *session) resolved() string {
+	if s.macros.fromSendmail() {
+		return ""
+	}
+	return s.macros.Get("{rcpt_addr}")
 }
 
 // takesEffect says whether an action is one that has to be answered now.
@@ -167,7 +181,21 @@ func (s *session) EndOfMessage(ctx context.Context) Outcome {
 		return Outcome{}
 	}
 	v := &s.record.Verdict
-	return Outcome{Action: v.Action, Reply: v.Reply, Edits: v.Edits, QuarantineReason: "marked as spam by gateway " + v.Gateway}
+	o := Outcome{Action: v.Action, Reply: v.Reply, Edits: v.Edits, QuarantineReason: "marked as spam by gateway " + v.Gateway}
+	if s.macros.fromSendmail() {
+		s.suitSendmail(&o)
+	}
+	return o
+}
+
+// suitSendmail changes an outcome to what means the same on Sendmail. It chooses the way of a
+// message by its envelope sender and login, for each recipient when that is named: when
+// we change the sender, it has to be asked again.
+func (s *session) suitSendmail(o *Outcome) {
+	o.Edits = s.record.Verdict.EditsWithoutRoute()
+	if s.record.Verdict.Sender != "" {
+		o.Readdress = s.recipients
+	}
 }
 
 func (s *session) Done(answer policy.Reply, why error) {
@@ -201,6 +229,7 @@ func (s *session) report() {
 		s.header = nil
 	}
 	clear(s.header[:cap(s.header)])
+	s.recipients = nil
 }
 
 func (s *session) Close() {}

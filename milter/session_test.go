@@ -295,6 +295,78 @@ func TestI10ResolvedRecipient(t *testing.T) {
 	}
 }
 
+// I10: Sendmail tells of a local user no domain, and of a virtual one where he leads to; so it is
+// what was typed that decides, and in doubt every gateway.
+func TestI10SendmailRecipient(t *testing.T) {
+	k := newVisit(t, policy.Enforce)
+	k.macro("C", "v", "8.17.1.9")
+	k.connect("198.51.100.1", "")
+	k.mail("a@outside.example")
+	for _, c := range []struct {
+		typed, resolved string
+		want            int
+	}{
+		{"user@example.com", "user", 550},
+		{"user@example.com", "virtual@free.example", 550},
+		{"user@free.example", "user", 0},
+		{"user@free.example", "virtual@example.com", 0},
+		{"user%example.com@free.example", "user", 550},
+		{"user", "user", 550},
+		{"user@[127.0.0.1]", "user", 550},
+	} {
+		k.macro("R", "{rcpt_addr}", c.resolved, "{rcpt_mailer}", "local")
+		if got := k.rcpt(c.typed); got.Code != c.want {
+			t.Errorf("%s, resolved to %s: %v, want %d", c.typed, c.resolved, got, c.want)
+		}
+	}
+}
+
+// O4, O5: Sendmail chooses the way by the envelope sender and the login, so it is told no other,
+// and looks at the recipients anew where the sender changes.
+func TestSendmailWay(t *testing.T) {
+	partner := &policy.UserGateway{Host: "smtp.partner.example", Port: 587}
+	alice := &policy.User{Login: "alice+x@lab.test", Account: "alice@lab.test", Identities: []policy.Identity{
+		{Address: "alice@lab.test"}, {Address: "alice@partner.example", Gateway: partner}, {Address: "sales@lab.test", Gateway: partner}}}
+	p := policy.New(policy.Settings{Outbound: policy.Outbound{Users: map[string]*policy.User{alice.Login: alice},
+		Domains: map[string]bool{"lab.test": true}, AllowUserGateways: true}})
+	far := Envelope{Address: "far@remote.example", Raw: "<far@remote.example>", Args: []string{"NOTIFY=NEVER"}}
+	newSender := func(address string) []policy.Edit { return []policy.Edit{{Op: policy.ChangeSender, Value: address}} }
+	const way = "gatemilter-user:[smtp.partner.example]:587"
+	field := []policy.Edit{{Op: policy.AddField, Name: policy.RouteField, Value: way}, {Op: policy.DeleteField, Name: policy.RouteField, Index: 1}}
+	for _, c := range []struct {
+		version, sender, from string
+		want                  Outcome
+	}{
+		{"8.17.1.9", "alice@partner.example", "alice@partner.example", Outcome{}},
+		{"8.17.1.9", "alice@lab.test", "alice@partner.example", Outcome{Edits: newSender("alice@partner.example"), Readdress: []Envelope{far}}},
+		{"8.17.1.9", "alice@partner.example", "alice@lab.test", Outcome{Edits: newSender("alice@lab.test"), Readdress: []Envelope{far}}},
+		{"8.17.1.9", "sales@lab.test", "alice@lab.test", Outcome{Edits: newSender("alice@lab.test"), Readdress: []Envelope{far}}},
+		{"8.17.1.9", "alice@lab.test", "alice@lab.test", Outcome{}},
+		{"Postfix 3.7.11", "alice@partner.example", "alice@partner.example", Outcome{Edits: field}},
+		{"Postfix 3.7.11", "alice@lab.test", "alice@partner.example", Outcome{Edits: append(newSender("alice@partner.example"), field...)}},
+	} {
+		k := &visit{t: t, macros: new(Macros)}
+		k.session = (&Sessions{Rules: func() Rules { return Rules{Policy: p} }, Report: func(*Record) {}}).New()
+		k.macro("C", "v", c.version)
+		k.connect("192.0.2.1", "")
+		login := "alice+x@lab.test"
+		if c.version == "8.17.1.9" {
+			login = "alice+2Bx@lab.test"
+		}
+		k.macro("M", "{auth_authen}", login)
+		k.mail(c.sender)
+		k.session.Rcpt(far)
+		got := k.end(policy.Field{Name: "From", Value: " " + c.from})
+		if len(got.Edits) == 0 {
+			got.Edits = nil
+		}
+		got.QuarantineReason = ""
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%+v: -want +got\n%s", c, diff)
+		}
+	}
+}
+
 // The names of gateways that are configured no longer are forgotten.
 func TestI24NamesOfFormerGateways(t *testing.T) {
 	var names gatewayNames

@@ -193,8 +193,9 @@ func (w *writing) leave(v *Verdict) {
 		return
 	}
 	w.dropSenders(func(a Author) bool { return !w.may(w.policy, a.Address) })
-	if w.sender != "" && !o.Domains[Domain(w.sender)] {
-		// Our servers can't vouch for the address of others.
+	if w.sender != "" && (!o.Domains[Domain(w.sender)] || w.policy.UserGatewayOf(w.login, w.sender) != nil) {
+		// Our servers can't vouch for the address of others; and what has a server of its
+		// own may leave by that one only.
 		v.Sender = author.Address
 	}
 }

@@ -206,3 +206,13 @@ type Edit struct {
 	Value string
 	Index int
 }
+
+// EditsWithoutRoute are the edits without the field that tells Postfix the way of the message: for
+// a mail server that goes by the sender.
+func (v *Verdict) EditsWithoutRoute() []Edit {
+	i := slices.IndexFunc(v.Edits, func(e Edit) bool { return e.Op == AddField && e.Name == RouteField })
+	if i < 0 {
+		return v.Edits
+	}
+	return slices.Delete(slices.Clone(v.Edits), i, i+2) // it is deleted again at once
+}

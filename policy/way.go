@@ -42,3 +42,17 @@ func (p *Policy) WayOf(login, sender, recipient string) Way {
 	}
 	return w
 }
+
+// UserGatewayOf returns the user's own server for mail of that login with that envelope
+// sender, or nil. Its sender alone tells the way of a message that was accepted, wherever
+// From and sender have to agree: see [Transaction.Finish].
+func (p *Policy) UserGatewayOf(login, sender string) *UserGateway {
+	u := p.outbound.Users[CanonicalLogin(login)]
+	if u == nil || !p.outbound.AllowUserGateways {
+		return nil
+	}
+	if i := p.identity(u, sender); i != nil {
+		return i.Gateway
+	}
+	return nil
+}
