@@ -3,6 +3,7 @@ package milter
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	protocol "github.com/emersion/go-milter"
 
@@ -137,4 +138,16 @@ func (a Abilities) Quarantine() bool {
 // Readdress says whether recipients can be looked at anew.
 func (a Abilities) Readdress() bool {
 	return protocol.OptAction(a)&readdressing == readdressing
+}
+
+// MacroNames are the names of the macros that we ask for at a stage (see
+// [protocol.Stage]), each as in the MTA's manual. An MTA that doesn't let itself be asked has to
+// be told.
+func MacroNames(stage protocol.Stage) []string {
+	for _, s := range symbols {
+		if s.stage == stage {
+			return strings.Fields(s.names)
+		}
+	}
+	return nil
 }

@@ -46,26 +46,31 @@ type Outbound struct {
 	SenderHeader bool
 }
 
-// UserGateways calls f for each server of a user's own that may be used, with the
-// address for which it is. There are none where these are not allowed.
-func (o *Outbound) UserGateways(f func(address string, g *UserGateway)) {
+// UserGateways calls f for each server of a user's own that may be used, with the user's
+// login and the address for which it is. There are none where these are not allowed.
+func (o *Outbound) UserGateways(f func(login, address string, g *UserGateway)) {
 	if !o.AllowUserGateways {
 		return
 	}
 	for _, u := range o.Users {
 		for _, i := range u.Identities {
 			if i.Gateway != nil {
-				f(i.Address, i.Gateway)
+				f(u.Login, i.Address, i.Gateway)
 			}
 		}
 	}
 }
 
+// HasUserGateways says whether there are any such servers.
+func (o *Outbound) HasUserGateways() bool {
+	has := false
+	o.UserGateways(func(string, string, *UserGateway) { has = true })
+	return has
+}
+
 // AsksLookup says whether the mail server has to ask for ways of outgoing mail.
 func (o *Outbound) AsksLookup() bool {
-	asks := len(o.Routes) > 0
-	o.UserGateways(func(string, *UserGateway) { asks = true })
-	return asks
+	return len(o.Routes) > 0 || o.HasUserGateways()
 }
 
 // The rules that choose a route.

@@ -92,13 +92,17 @@ func nexthop(host string, port uint16) string {
 // Random returns a number from 0 to n-1, each as likely as the others. Joined with
 // commas, the nexthops have at most [MaxNexthops] octets.
 func (r *Route) Nexthops(random func(n int) int) []string {
-	hops := make([]string, 0, len(r.Primary)+len(r.Secondary))
-	for _, table := range [][]Host{r.Primary, r.Secondary} {
-		for _, h := range draw(table, random) {
-			hops = append(hops, r.Nexthop(h))
-		}
+	hosts := r.Hosts(random)
+	hops := make([]string, len(hosts))
+	for i, h := range hosts {
+		hops[i] = r.Nexthop(h)
 	}
 	return hops
+}
+
+// Hosts are those of Nexthops.
+func (r *Route) Hosts(random func(n int) int) []Host {
+	return append(draw(r.Primary, random), draw(r.Secondary, random)...)
 }
 
 // draw returns the hosts of a table in a random order, weighted by their loads.

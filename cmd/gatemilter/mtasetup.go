@@ -8,11 +8,12 @@ import (
 	"text/tabwriter"
 
 	"gatemilter/cmd/internal/postfix"
+	"gatemilter/cmd/internal/sendmail"
 )
 
 var mtaSetupCommand = command{
 	name:    "mta-setup",
-	args:    "postfix [--apply|--remove] [FLAGS]",
+	args:    "postfix [--apply|--remove] [FLAGS] | sendmail [FLAGS]",
 	summary: "show or make the mail server's settings for gatemilter",
 	help: `
 Shows the postconf commands by which Postfix uses gatemilter with this
@@ -20,11 +21,17 @@ configuration, and what they change. --apply runs them; --remove undoes them.
 What else is set in main.cf stays, and doing it twice changes nothing. Reload
 Postfix afterwards.
 
-Exit status: 0 when all is as it should be, 1 when there is something to do.
+For Sendmail it prints an m4 file, which sendmail.mc has to include in its last
+line (its first lines say how). Then build sendmail.cf, and restart Sendmail: on
+Debian, sendmailconfig does both.
+
+Exit status: 0 when all is as it should be, 1 when there is something to do, or
+when the mail server can't do what is configured.
 
 Examples
   gatemilter mta-setup postfix
-  gatemilter mta-setup postfix --apply`,
+  gatemilter mta-setup postfix --apply
+  gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")
@@ -33,14 +40,21 @@ Examples
 		return func(ctx context.Context, args []string, io stdio) error {
 			switch {
 			case len(args) != 1:
-				return usagef("name the mail server: postfix")
-			case args[0] != "postfix":
-				return usagef("it can set up postfix, but not %q", args[0])
+				return usagef("name the mail server: postfix or sendmail")
+			case args[0] != "postfix" && args[0] != "sendmail":
+				return usagef("it can set up postfix and sendmail, but not %q", args[0])
+			case args[0] == "sendmail" && (*apply || *remove || *dir != ""):
+				return usagef("for sendmail it writes a file, and has no --apply, --remove or --postfix-config: redirect its output to /etc/mail/gatemilter.m4")
 			case *apply && *remove:
 				return usagef("--apply and --remove contradict each other")
 			}
 			cfg, err := load(*path, io)
 			if err != nil {
+				return err
+			}
+			if args[0] == "sendmail" {
+				text, err := sendmail.File(*path, cfg)
+				fmt.Fprint(io.out, text)
 				return err
 			}
 			p := postfix.Postfix{ConfigDir: *dir}

@@ -31,7 +31,6 @@ func (l *loader) config() (*Config, error) {
 	var auth, inbound fields
 	var out outbound
 	var server fields
-	asksLogins := false
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		f := fields{&l.report, spec, sec}
@@ -72,8 +71,7 @@ func (l *loader) config() (*Config, error) {
 	c.Settings.Outbound = out.settings()
 	compareRoutes(out.routes, c.Server)
 	compareUserGateways(out.userGateways, c.Server)
-	c.Settings.Outbound.UserGateways(func(string, *policy.UserGateway) { asksLogins = true })
-	if asksLogins {
+	if c.Settings.Outbound.HasUserGateways() {
 		server.needsUnix("lookup", c.Server.Lookup)
 	}
 	if l.opensFiles {

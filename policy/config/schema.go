@@ -96,7 +96,7 @@ var schema = []SectionSpec{
 			Meaning: "Group of the unix sockets; without it, that of their directory where it is setgid, as the systemd service makes it, or else of the process.", Example: "postfix"},
 		{Name: "socket_mode", Kind: "octal mode", Default: "0660",
 			Meaning: "Permissions of the unix sockets.", Example: "0660"},
-		{Name: "mta_user", Kind: "user", Default: "postfix",
+		{Name: "mta_user", Kind: "user", Default: DefaultMTAUser,
 			Meaning: "The user that the mail server's processes run as: only they are told the logins of users' own servers.", Example: "postfix"},
 		{Name: "mode", Kind: "choice", Values: []string{"enforce", "observe"}, Default: "enforce",
 			Meaning: "Whether verdicts take effect, or are only made and logged.", Example: "observe"},

@@ -13,6 +13,9 @@ import (
 	"gatemilter/policy"
 )
 
+// DefaultMTAUser is the user of Postfix.
+const DefaultMTAUser = "postfix"
+
 // A Server says where the daemon listens.
 type Server struct {
 	// Milter holds at least one address, none twice.
@@ -69,7 +72,7 @@ func (f fields) server() Server {
 		Admin:       f.listeners("admin", parseAdmin, f.doubtAdmin),
 		SocketGroup: f.account("socket_group", "group"),
 		SocketMode:  f.socketMode("socket_mode"),
-		MTAUser:     f.mtaUser("mta_user"),
+		MTAUser:     f.account("mta_user", "user"),
 		AuthservID:  f.authservID("authserv_id"),
 	}
 	s.GatewayMilters = f.gatewayMilters(s.Milter)
@@ -138,20 +141,10 @@ func (f fields) ownMilter(own []Listener) string {
 	return asMilter(own[0])
 }
 
-// mtaUser reads the user that the mail server runs as: its processes that deliver are never
-// those of root.
-func (f fields) mtaUser(key string) string {
-	name := f.account(key, "user")
-	if name == "root" {
-		f.problem(key, "%s is not the user that the mail server's clients run as: write the one that Postfix's mail_owner names, postfix", quote(name))
-	}
-	return name
-}
-
 // needsUnix refuses listeners of which none can tell who asks for logins.
 func (f fields) needsUnix(key string, listeners []Listener) {
 	if !slices.ContainsFunc(listeners, func(l Listener) bool { return l.Network == "unix" }) {
-		f.problem(key, "there is no unix socket, and only there the logins of users' own servers are told: add unix:PATH in the mail server's queue directory")
+		f.problem(key, "there is no unix socket, and only there the logins of users' own servers are told: add unix:PATH, for Postfix in its queue directory")
 	}
 }
 

@@ -63,10 +63,14 @@ func (d *daemon) message(r *milter.Record) {
 
 // routed answers with a route, and counts it.
 func (d *daemon) routed(g *generation, r *policy.Route, why policy.Reason) lookup.Answer {
+	d.countRoute(r, why)
+	return g.way(r)
+}
+
+func (d *daemon) countRoute(r *policy.Route, why policy.Reason) {
 	if why.Code != "" {
 		d.admin.Routed(r, why.Code)
 	}
-	return g.way(r)
 }
 
 // probed tells the pages what a host has shown.

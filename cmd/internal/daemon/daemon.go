@@ -53,6 +53,8 @@ type generation struct {
 	rules  milter.Rules
 	ways   map[string]*way
 	users  userServers
+	// certificates are those of hosts to which Sendmail connects.
+	certificates *certificates
 	// dnsStats counts the questions to the DNS; nil where nothing is asked.
 	dnsStats func() dns.Stats
 }
@@ -71,7 +73,7 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users, dnsStats}, nil
+	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users, new(certificates), dnsStats}, nil
 }
 
 // Run serves with the configuration in the file path until ctx ends or SIGTERM or

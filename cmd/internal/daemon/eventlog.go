@@ -150,6 +150,11 @@ func (l *eventLog) noLogin(nexthop string, err error) {
 	l.zap.Error("mail is held back: the user's server is not seen to offer a login", loginMissingEvent, zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
+// noWay says that mail waits, because Sendmail can't go the way that it should.
+func (l *eventLog) noWay(sender string, err error) {
+	l.zap.Error("mail is held back: Sendmail can't go its way", noWayEvent, zap.String("sender", short(sender)), zap.String("error", short(err.Error())))
+}
+
 // loginWithheld says that mail waits, because the login of a user's own server must not be
 // shown to the host that it is for.
 func (l *eventLog) loginWithheld(sender, nexthop, why string) {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"gatemilter/policy"
 	"gatemilter/policy/config"
 )
 
@@ -14,6 +13,8 @@ import (
 func setupOf(c *config.Config) string {
 	o := &c.Settings.Outbound
 	users := 0
-	o.UserGateways(func(string, *policy.UserGateway) { users = o.Slots })
+	if o.HasUserGateways() {
+		users = o.Slots
+	}
 	return fmt.Sprint(users, len(o.Routes) > 0, slices.Sorted(maps.Keys(o.Recipients)), c.Settings.ChoosesMilters())
 }

@@ -64,6 +64,7 @@ func (d *daemon) tables() map[string]lookup.Table {
 		},
 	}
 	d.addUserTables(tables)
+	d.addSendmailTables(tables)
 	return tables
 }
 
@@ -89,12 +90,8 @@ func (g *generation) milters(client string) lookup.Answer {
 type way struct {
 	route *policy.Route
 	host  policy.Host
-	// probed is what the host has shown, where Postfix can't judge that by itself.
-	// Who has put something into looking may read and change the rest.
-	looking chan struct{}
-	probed  lookup.Answer
-	expires time.Time
-	ended   time.Time // of the last look
+	// certificate is what the host has shown, where Postfix can't judge that by itself.
+	certificate look
 }
 
 // ways finds the hosts of routes by their nexthops. Two routes that share one have
@@ -104,7 +101,7 @@ func ways(routes []*policy.Route) map[string]*way {
 	for _, r := range routes {
 		for _, table := range [][]policy.Host{r.Primary, r.Secondary} {
 			for _, h := range table {
-				found[r.Nexthop(h)] = &way{route: r, host: h, looking: make(chan struct{}, 1)}
+				found[r.Nexthop(h)] = &way{route: r, host: h, certificate: newLook()}
 			}
 		}
 	}
@@ -129,66 +126,58 @@ func (g *generation) tlsPolicy(ctx context.Context, nexthop string, d *daemon) l
 	return lookup.OK("encrypt")
 }
 
-// probe looks at the host's certificate, and pins it where it is as demanded. Who asks while
-// somebody else's look is under way gets the result of that.
+// probe looks at the host's certificate, and pins it where it is as demanded.
 func (w *way) probe(ctx context.Context, d *daemon) lookup.Answer {
-	asked := time.Now()
-	select {
-	case w.looking <- struct{}{}:
-		defer func() { <-w.looking }()
-	case <-ctx.Done():
-		return lookup.Temp("the probe of the host took too long")
-	}
-	if time.Now().Before(w.expires) || w.ended.After(asked) {
-		return w.probed
-	}
-	report, err := w.look(ctx)
-	w.ended = time.Now()
-	d.probed(w, report, err)
-	if err != nil {
-		d.log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
-		w.probed, w.expires = lookup.Temp(err.Error()), time.Time{}
-		return w.probed
-	}
-	w.probed, w.expires = lookup.OK("fingerprint match="+report.Chain[0].Fingerprint), time.Now().Add(probeLife)
-	return w.probed
+	return answerOf(w.certificate.ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		report, err := w.look(ctx)
+		d.probed(w, report, err)
+		if err != nil {
+			d.log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
+			return "", err
+		}
+		return "fingerprint match=" + report.Chain[0].Fingerprint, nil
+	}))
 }
 
 // look returns what the host has shown, also where that is not as demanded.
 func (w *way) look(ctx context.Context) (tlsprobe.Report, error) {
-	roots, err := w.roots()
+	return lookAt(ctx, new(tlsprobe.Prober), w.host, w.route)
+}
+
+// lookAt has a host looked at, and compares what it has shown with what a route demands.
+func lookAt(ctx context.Context, p *tlsprobe.Prober, host policy.Host, r *policy.Route) (tlsprobe.Report, error) {
+	roots, err := rootsOf(r)
 	if err != nil {
 		return tlsprobe.Report{}, err
 	}
-	report, err := new(tlsprobe.Prober).Probe(ctx, tlsprobe.Target{Host: w.host.Name, Port: w.host.Port}, roots)
+	report, err := p.Probe(ctx, tlsprobe.Target{Host: host.Name, Port: host.Port}, roots)
 	if err != nil {
 		return report, err
 	}
-	d := w.route.TLS
 	for _, c := range []struct {
 		option string
 		wanted bool
 		check  tlsprobe.Check
-	}{{"require_tls", d.Required, report.TLS}, {"require_ca", d.CA, report.Trust}, {"verify_hostname", d.Hostname, report.Name}} {
+	}{{"require_tls", r.TLS.Required, report.TLS}, {"require_ca", r.TLS.CA, report.Trust}, {"verify_hostname", r.TLS.Hostname, report.Name}} {
 		if c.wanted && !c.check.Holds {
-			return report, fmt.Errorf("%s of route %s fails: %s", c.option, w.route.Name, c.check.Reason)
+			return report, fmt.Errorf("%s of route %s fails: %s", c.option, r.Name, c.check.Reason)
 		}
 	}
 	return report, nil
 }
 
-// roots are the authorities to trust; nil means the system's.
-func (w *way) roots() (*x509.CertPool, error) {
-	if w.route.TLS.CAFile == "" {
+// rootsOf are the authorities that a route trusts; nil means the system's.
+func rootsOf(r *policy.Route) (*x509.CertPool, error) {
+	if r.TLS.CAFile == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(w.route.TLS.CAFile)
+	pem, err := os.ReadFile(r.TLS.CAFile)
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("ca_file %s of route %s holds no certificate", w.route.TLS.CAFile, w.route.Name)
+		return nil, fmt.Errorf("ca_file %s of route %s holds no certificate", r.TLS.CAFile, r.Name)
 	}
 	return pool, nil
 }

@@ -28,16 +28,12 @@ type userHost struct {
 	port uint16
 	tls  policy.UserTLS
 
-	// probing is taken during a probe, and guards the rest: all who ask at once wait for the
-	// same one, none longer than his time.
-	probing chan struct{}
-	ended   time.Time     // when the last probe did
-	expires time.Time     // until when its answer counts; zero where it failed
-	answer  lookup.Answer // of the last probe
+	// level is the TLS policy with which it has been seen to offer a login.
+	level look
 }
 
 func newUserHost(g *policy.UserGateway) *userHost {
-	return &userHost{name: g.Host, port: g.Port, tls: g.TLS, probing: make(chan struct{}, 1)}
+	return &userHost{name: g.Host, port: g.Port, tls: g.TLS, level: newLook()}
 }
 
 // A prober looks at what a host offers.
@@ -49,28 +45,15 @@ func probeLogin(ctx context.Context, t tlsprobe.Target) (tlsprobe.Report, error)
 	return new(tlsprobe.Prober).Probe(ctx, t, x509.NewCertPool())
 }
 
-// permit answers with what must hold of the connection, if the server offers a login. A
-// failure counts only for those who were waiting for it: the next one looks again.
+// permit answers with what must hold of the connection, if the server offers a login.
 func (h *userHost) permit(ctx context.Context, probe prober, failed func(error)) lookup.Answer {
-	asked := time.Now()
-	select {
-	case h.probing <- struct{}{}:
-		defer func() { <-h.probing }()
-	case <-ctx.Done():
-		return lookup.Temp("the probe of the server took too long")
-	}
-	if time.Now().Before(h.expires) || h.ended.After(asked) {
-		return h.answer
-	}
-	level, err := h.look(ctx, probe)
-	h.ended = time.Now()
-	if err != nil {
-		failed(err)
-		h.answer, h.expires = lookup.Temp(err.Error()), time.Time{}
-		return h.answer
-	}
-	h.answer, h.expires = lookup.OK(level), h.ended.Add(loginLife)
-	return h.answer
+	return answerOf(h.level.ask(ctx, loginLife, func(ctx context.Context) (string, error) {
+		level, err := h.look(ctx, probe)
+		if err != nil {
+			failed(err)
+		}
+		return level, err
+	}))
 }
 
 // look returns the TLS policy, in the words of Postfix's TLS_README, with which the server

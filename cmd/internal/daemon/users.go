@@ -51,7 +51,7 @@ type serverKey struct{ transport, name string }
 
 func newUserServers(c *config.Config) (userServers, error) {
 	u := userServers{servers: make(map[serverKey]*policy.UserGateway), hosts: make(map[serverKey]*userHost)}
-	c.Settings.Outbound.UserGateways(func(address string, g *policy.UserGateway) {
+	c.Settings.Outbound.UserGateways(func(_, address string, g *policy.UserGateway) {
 		u.servers[serverKey{g.Transport(), address}] = g
 		u.hosts[serverKey{g.Transport(), g.Nexthop()}] = newUserHost(g)
 	})

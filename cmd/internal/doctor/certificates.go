@@ -53,7 +53,7 @@ func (x *examination) routeHosts() []mailHost {
 // userServers are all that users have, each once.
 func (x *examination) userServers() []mailHost {
 	servers := make(map[string]mailHost)
-	x.config.Settings.Outbound.UserGateways(func(_ string, g *policy.UserGateway) {
+	x.config.Settings.Outbound.UserGateways(func(_, _ string, g *policy.UserGateway) {
 		safe := g.TLS != policy.NoTLS
 		servers[g.Nexthop()] = mailHost{
 			what:   "users' server " + g.Nexthop(),

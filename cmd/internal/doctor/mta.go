@@ -94,16 +94,11 @@ func (x *examination) owner() []Check {
 		return []Check{fail(onPostfix, "mail_owner", err.Error(), command("adduser", "--system", "--group", "--no-create-home", name))}
 	}
 	tells, err := accountOf(x.config.Server.MTAUser)
-	if x.hasUserGateways() && (err != nil || tells.UID != a.UID) {
+	if x.config.Settings.Outbound.HasUserGateways() && (err != nil || tells.UID != a.UID) {
 		return []Check{fail(onPostfix, "mail_owner", fmt.Sprintf("is %s, but logins of users' own servers are told only to mta_user = %s", name, x.config.Server.MTAUser),
 			fmt.Sprintf("write into [server] of %s: mta_user = %s, and run systemctl reload gatemilter", x.Config, name))}
 	}
 	return []Check{ok(onPostfix, "mail_owner", fmt.Sprintf("the user %s exists", name))}
-}
-
-func (x *examination) hasUserGateways() (has bool) {
-	x.config.Settings.Outbound.UserGateways(func(string, *policy.UserGateway) { has = true })
-	return has
 }
 
 // setUp is what mta-setup would change.
@@ -213,7 +208,7 @@ var SASLMechanisms = []string{"/usr/lib/*/sasl2/libplain.so*", "/usr/lib/sasl2/l
 // logins looks whether Postfix's client can log in at users' own servers: without the
 // modules it says "No worthy mechs found".
 func (x *examination) logins() []Check {
-	if !x.hasUserGateways() {
+	if !x.config.Settings.Outbound.HasUserGateways() {
 		return nil
 	}
 	const what = "SASL mechanisms"

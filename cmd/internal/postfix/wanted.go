@@ -3,6 +3,7 @@ package postfix
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -66,8 +67,10 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	if c.Settings.ChoosesMilters() && !contains(c.Server.GatewayMilters, milter) {
 		return Wanted{}, fmt.Errorf("[server] gateway_milters is %q, but Postfix reaches gatemilter as %q; write gateway_milters = %s", c.Server.GatewayMilters, milter, milter)
 	}
-	users := false
-	o.UserGateways(func(string, *policy.UserGateway) { users = true })
+	users := o.HasUserGateways()
+	if users && c.Server.MTAUser == "root" {
+		return Wanted{}, errors.New("[server] mta_user is root, as which Sendmail delivers, but Postfix does not: write mta_user = postfix")
+	}
 	w := Wanted{Elements: []Element{
 		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
 		{Parameter: "smtpd_milters", Value: config.FailSafe(milter), Former: func(e string) bool { return e == milter }},

@@ -1,0 +1,231 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gatemilter/cmd/internal/sendmail"
+	"gatemilter/milter/lookup"
+	"gatemilter/milter/tlsprobe"
+	"gatemilter/policy"
+)
+
+// addSendmailTables adds the tables that Sendmail asks: see package sendmail.
+func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
+	tables[sendmail.TableOwn] = lookup.Table{Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer {
+		return d.sendmailOwn(key)
+	}}
+	tables[sendmail.TableRoute] = lookup.Table{Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer {
+		return d.sendmailRoute(key)
+	}}
+	tables[sendmail.TableTLS] = lookup.Table{
+		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, key) },
+		Limit:  probeLimit,
+	}
+	tables[sendmail.TableLogin] = lookup.Table{
+		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailLogin(ctx, key) },
+		Limit:  probeLimit,
+		Admits: d.isMTA,
+	}
+}
+
+// sendmailOwn answers with the way of mail by a server of its user's own, or by the rule
+// for its recipient.
+func (d *daemon) sendmailOwn(key string) lookup.Answer {
+	login, sender, recipient, err := sendmail.ParseOwn(key)
+	if err != nil {
+		return lookup.Temp(err.Error())
+	}
+	p := d.current.Load().rules.Policy
+	if p.Mode() == policy.Observe {
+		return lookup.NotFound()
+	}
+	if g := p.UserGatewayOf(login, sender); g != nil {
+		way, err := sendmail.UserWay(g)
+		return d.sendmailWay(sender, way, err)
+	}
+	r, _ := p.RouteTo(recipient)
+	return d.sendmailRouted(sender, r)
+}
+
+// sendmailRoute answers with the way of mail that leaves this host.
+func (d *daemon) sendmailRoute(key string) lookup.Answer {
+	sender, recipient, err := sendmail.ParseRoute(key)
+	if err != nil {
+		return lookup.Temp(err.Error())
+	}
+	g := d.current.Load()
+	r, why := g.rules.Policy.RouteTo(recipient)
+	if r == nil {
+		r, why = g.rules.Policy.RouteFor(sender)
+	}
+	d.countRoute(r, why)
+	return d.sendmailRouted(sender, r)
+}
+
+// sendmailRouted answers with a route, which may be nil.
+func (d *daemon) sendmailRouted(sender string, r *policy.Route) lookup.Answer {
+	if r == nil || d.current.Load().rules.Policy.Mode() == policy.Observe {
+		return lookup.NotFound()
+	}
+	way, err := sendmail.RouteWay(r, rand.IntN)
+	return d.sendmailWay(sender, way, err)
+}
+
+// sendmailWay answers with a way, if Sendmail can go it. Otherwise the mail waits: no other
+// way is right.
+func (d *daemon) sendmailWay(sender, way string, err error) lookup.Answer {
+	if err != nil {
+		d.log.noWay(sender, err)
+		return lookup.Temp(err.Error())
+	}
+	return lookup.OK(way)
+}
+
+// sendmailTLS answers whether a connection is to the right host, and as that host's route or
+// user demands.
+func (d *daemon) sendmailTLS(ctx context.Context, key string) lookup.Answer {
+	c, err := sendmail.ParseConnection(key)
+	if err != nil {
+		return lookup.Temp(err.Error())
+	}
+	if err := d.current.Load().permits(ctx, c, d); err != nil {
+		return lookup.OK(sendmail.Refused + sendmail.Text(err.Error()))
+	}
+	return lookup.OK(sendmail.Fine)
+}
+
+// sendmailLogin answers with the login for a connection, if that is to the user's own server
+// and as it has to be.
+func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
+	c, err := sendmail.ParseConnection(key)
+	if err != nil {
+		return lookup.Temp(err.Error())
+	}
+	g := d.current.Load()
+	if !c.User {
+		return lookup.Temp("the connection is to no user's server")
+	}
+	if err := g.permits(ctx, c, d); err != nil {
+		return lookup.Temp(err.Error())
+	}
+	server := g.rules.Policy.UserGatewayOf(c.Login, c.Sender)
+	if server == nil {
+		return lookup.Temp("the user's server has changed")
+	}
+	return lookup.OK(sendmail.Login(server))
+}
+
+// permits says why mail must not go through a connection, or nil.
+func (g *generation) permits(ctx context.Context, c sendmail.Connection, d *daemon) error {
+	if !c.User {
+		w := g.wayTo(c)
+		if w == nil {
+			return fmt.Errorf("%s port %d is no route's any more", c.Host, c.Port)
+		}
+		return g.certificates.hold(ctx, c, w.route, d)
+	}
+	server, nexthop := g.rules.Policy.UserGatewayOf(c.Login, c.Sender), (&policy.UserGateway{Host: c.Host, Port: c.Port}).Nexthop()
+	why := ""
+	switch {
+	case server == nil:
+		why = "no user's server is known for this sender and login"
+	case server.Host != c.Host || server.Port != c.Port:
+		why = "the sender's server is another one now, " + server.Nexthop()
+	default:
+		return g.certificates.hold(ctx, c, demandOf(server), d)
+	}
+	d.log.loginWithheld(c.Sender, nexthop, why)
+	return errors.New(why)
+}
+
+// wayTo finds the host of a route that is connected: by its own name, or as an MX host of a
+// domain that the message is for the hosts of.
+func (g *generation) wayTo(c sendmail.Connection) *way {
+	for name := range slices.Values(append([]string{c.Host}, c.Hosts...)) {
+		host := policy.Host{Name: name, Port: c.Port}
+		for _, mx := range []bool{false, true} {
+			w := g.ways[(&policy.Route{MXLookup: mx}).Nexthop(host)]
+			if w != nil && (mx || name == c.Host) {
+				return w
+			}
+		}
+	}
+	return nil
+}
+
+// demandOf is what a user's own server has to show, as a route.
+func demandOf(g *policy.UserGateway) *policy.Route {
+	r := &policy.Route{Name: "of the user's server"}
+	if g.TLS != policy.NoTLS {
+		r.TLS = policy.TLSDemand{Required: true, CA: true, Hostname: true}
+	}
+	return r
+}
+
+// maxCertificates is of how many machines is remembered what they have shown.
+const maxCertificates = 10000
+
+// certificates remember, for a minute, what machines have shown when they were looked at. So
+// the same demands hold as on Postfix, whomever Sendmail trusts.
+type certificates struct {
+	mu   sync.Mutex
+	seen map[machine]*look
+}
+
+// A machine is where a host was reached, and for what route.
+type machine struct {
+	route, host string
+	addr        netip.AddrPort
+}
+
+// hold says why a connection is not what a route demands, or nil. The host is looked at
+// where it was reached; and the certificate that it shows there has to be the one in the
+// connection.
+func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *policy.Route, d *daemon) error {
+	switch {
+	case !r.TLS.Required:
+		return nil
+	case c.TLS == "":
+		err := fmt.Errorf("require_tls of route %s fails: the connection to %s has no TLS", r.Name, c.Host)
+		d.log.demandFailed(r.Name, c.Host, err)
+		return err
+	case !r.TLS.CA && !r.TLS.Hostname:
+		return nil
+	}
+	shown, err := s.of(machine{r.Name, c.Host, netip.AddrPortFrom(c.Addr, c.Port)}).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		there := &tlsprobe.Prober{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{c.Addr}, nil }}
+		report, err := lookAt(ctx, there, policy.Host{Name: c.Host, Port: c.Port}, r)
+		if err != nil {
+			d.log.demandFailed(r.Name, c.Host, err)
+			return "", err
+		}
+		return report.Chain[0].Fingerprint, nil
+	})
+	if err == nil && sendmail.Fingerprint(shown) != c.Fingerprint {
+		err = fmt.Errorf("%s has shown Sendmail a certificate with the fingerprint %q, and us one with %q; if that stays so, set confCERT_FINGERPRINT_ALGORITHM to sha256", c.Host, c.Fingerprint, sendmail.Fingerprint(shown))
+		d.log.demandFailed(r.Name, c.Host, err)
+	}
+	return err
+}
+
+// of returns the look at a machine.
+func (s *certificates) of(m machine) *look {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil || len(s.seen) >= maxCertificates {
+		s.seen = make(map[machine]*look)
+	}
+	l := s.seen[m]
+	if l == nil {
+		fresh := newLook()
+		l = &fresh
+		s.seen[m] = l
+	}
+	return l
+}

@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gatemilter/cmd/internal/lab"
+	"gatemilter/cmd/internal/sendmail"
+	"gatemilter/milter/lookup"
+)
+
+// mtaPeer is Sendmail, for configurations of usersGeneration.
+var mtaPeer = lookup.Peer{UID: 4711}
+
+// asks returns what asks these tables.
+func asks(t *testing.T, d *daemon) func(table, key, want string) {
+	tables := d.tables()
+	return func(table, key, want string) {
+		t.Helper()
+		got := tables[table].Lookup(t.Context(), mtaPeer, key)
+		if text := fmt.Sprint(got); !strings.Contains(text, want) {
+			t.Errorf("%s %s: %s, want %s", table, key, text, want)
+		}
+	}
+}
+
+// O2, O4, O5, S8: who logged in, the sender and the recipient give the way; what Sendmail can't
+// do waits.
+func TestSendmailWays(t *testing.T) {
+	const settings = `[route relay]
+host = relay.example:25
+[route exchange]
+primary = a.example:25 100
+secondary = b.example:587 100
+[sender @sales.example]
+route = exchange
+[recipient @plant.example]
+route = relay
+[outbound]
+allow_user_gateways = yes
+gateway = relay
+[user a+x@home.example]
+[user b@home.example]
+[user-gateway a+x@home.example team@partner.example]
+server = smtp.partner.example
+password = pass
+[user-gateway b@home.example team@partner.example]
+server = mail.partner.example:25
+password = word
+slot = 1
+[user-gateway b@home.example b@club.example]
+server = mail.club.example
+tls = implicit
+password = club
+`
+	d, logs := usersDaemon(t, strings.Replace(settings, "[user a", "user_gateway_slots = 2\n[user a", 1))
+	ask := asks(t, d)
+	ask(sendmail.TableOwn, "<a+2Bx@home.example>;<team@partner.example>;<x@far.test.>", fmt.Sprint(lookup.OK("gatemilter-user-587:[smtp.partner.example]")))
+	ask(sendmail.TableOwn, "<b@home.example>;<Team@partner.example>;<x@home.example.>", fmt.Sprint(lookup.OK("gatemilter-user-25:[mail.partner.example]")))
+	ask(sendmail.TableOwn, "<b@home.example>;<b@home.example>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
+	ask(sendmail.TableOwn, "<c@home.example>;<team@partner.example>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
+	ask(sendmail.TableOwn, "<>;<team@partner.example>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
+	ask(sendmail.TableOwn, "<b@home.example>;<>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
+	ask(sendmail.TableOwn, "<>;<any@else.example>;<x@plant.example.>", fmt.Sprint(lookup.OK("gatemilter-25:[relay.example]")))
+	ask(sendmail.TableOwn, "<b@home.example>;<b@club.example>;<x@far.test.>", "TLS from the start")
+	ask(sendmail.TableRoute, "<any@else.example>;<x@far.test.>", fmt.Sprint(lookup.OK("gatemilter-25:[relay.example]")))
+	ask(sendmail.TableRoute, "<>;<x@far.test.>", fmt.Sprint(lookup.OK("gatemilter-25:[relay.example]")))
+	ask(sendmail.TableRoute, "<x@sales.example>;<x@far.test.>", "ports 25 and 587")
+	ask(sendmail.TableRoute, "x@sales.example", "malformed question")
+	ask(sendmail.TableOwn, "x", "malformed question")
+	if n := logs.FilterMessage("mail is held back: Sendmail can't go its way").Len(); n != 2 {
+		t.Errorf("%d times logged that it can't", n)
+	}
+
+	d.current.Store(usersGeneration(t, settings[:strings.Index(settings, "[outbound]")]))
+	ask(sendmail.TableRoute, "<x@else.example>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
+}
+
+// R5, R6, R7, O9: a connection is for the host of a route, or for the very server of the user who
+// logged in, and has to be as demanded; the certificate that Sendmail was shown counts, and has
+// to be the one that the host shows us. Only then there is a login.
+func TestSendmailConnections(t *testing.T) {
+	ca, err := lab.NewCA("CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Issue(lab.Subject{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := lab.SinkConfig{Cert: cert, Logins: map[string]string{"team": "secret"}}.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sink.Close)
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, ca.PEM(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", caFile)
+	port := sink.Addr().Port()
+	d, _ := usersDaemon(t, fmt.Sprintf(`[route strict]
+host = 127.0.0.1:%d
+ca_file = %s
+[route clear]
+host = 127.0.0.2:%[1]d
+require_tls = no
+[route secret]
+host = 127.0.0.3:%[1]d
+require_ca = no
+verify_hostname = no
+[route mx]
+host = domain.example:%[1]d
+mx_lookup = yes
+require_tls = no
+[outbound]
+allow_user_gateways = yes
+[user a@home.example]
+[user-gateway a@home.example team@partner.example]
+server = 127.0.0.1:%[1]d
+username = team
+password = secret
+[user-gateway a@home.example clear@partner.example]
+server = 127.0.0.9:%[1]d
+tls = none
+password = other
+`, port, caFile))
+	ask := asks(t, d)
+	shown := hexDigest(t, cert)
+	key := func(kind, addr, tls, print, host, login, sender string) string {
+		return fmt.Sprintf("%s %d;%s;%s;%s;<[%s]>;<[%[6]s]>;<%s>;<%s>", kind, port, addr, tls, print, host, login, sender)
+	}
+	fine := fmt.Sprint(lookup.OK(sendmail.Fine))
+	const login, team = "a@home.example", "team@partner.example"
+	for _, c := range []struct{ key, want string }{
+		{key("route", "127.0.0.2", "", "", "127.0.0.2", "", "x@y"), fine},
+		{key("route", "127.0.0.3", "", "", "127.0.0.3", "", "x@y"), "no require_tls of route secret fails"},
+		{key("route", "127.0.0.3", "TLSv1.3", "", "127.0.0.3", "", "x@y"), fine},
+		{key("route", "127.0.0.1", "", "", "127.0.0.1", "", "x@y"), "no require_tls of route strict fails"},
+		{key("route", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", "", "x@y"), fine},
+		{key("route", "127.0.0.1", "TLSv1.3", "00"+shown[2:], "127.0.0.1", "", "x@y"), "has shown Sendmail a certificate"},
+		{key("route", "127.0.0.1", "TLSv1.3", "", "127.0.0.1", "", "x@y"), "confCERT_FINGERPRINT_ALGORITHM"},
+		{key("route", "127.0.0.7", "TLSv1.3", shown, "127.0.0.7", "", "x@y"), "is no route's any more"},
+		{fmt.Sprintf("route %d;127.0.0.8;;;<domain.example>;<mx.domain.example>;<>;<x@y>", port), fine},
+		{fmt.Sprintf("route %d;127.0.0.8;;;<127.0.0.2>;<mx.domain.example>;<>;<x@y>", port), "is no route's any more"},
+		{fmt.Sprintf("route %d;127.0.0.2;;;<[127.0.0.2]>;<[127.0.0.2]>;<>;<x@y>", port+1), "is no route's any more"},
+		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), fine},
+		{key("user", "127.0.0.1", "", "", "127.0.0.1", login, team), "no require_tls"},
+		{key("user", "127.0.0.2", "TLSv1.3", shown, "127.0.0.2", login, team), "is another one now"},
+		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", "", team), "no user's server is known"},
+		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, ""), "no user's server is known"},
+		{key("user", "127.0.0.9", "", "", "127.0.0.9", login, "clear@partner.example"), fine},
+		{"x", "malformed question"},
+	} {
+		ask(sendmail.TableTLS, c.key, c.want)
+		if got := fmt.Sprint(d.tables()[sendmail.TableLogin].Lookup(t.Context(), mtaPeer, c.key)); c.want != fine && strings.Contains(got, "U=") {
+			t.Errorf("a login for %s: %s", c.key, got)
+		}
+	}
+	ask(sendmail.TableLogin, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), `"U=dGVhbQ==" "I=dGVhbQ==" "P=c2VjcmV0"`)
+	ask(sendmail.TableLogin, key("route", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), "to no user's server")
+	if !d.tables()[sendmail.TableLogin].Admits(4711) || d.tables()[sendmail.TableLogin].Admits(0) {
+		t.Error("logins are told to others than mta_user")
+	}
+}
+
+// hexDigest is the SHA-256 digest of a certificate, as Sendmail writes it but for colons.
+func hexDigest(t *testing.T, c *lab.Cert) string {
+	t.Helper()
+	return fmt.Sprintf("%x", sha256.Sum256(c.TLS.Leaf.Raw))
+}

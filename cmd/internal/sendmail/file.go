@@ -1,0 +1,149 @@
+package sendmail
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+
+	protocol "github.com/emersion/go-milter"
+
+	"gatemilter/milter"
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+)
+
+//go:embed gatemilter.m4
+var fileText string
+
+var fileTemplate = template.Must(template.New("gatemilter.m4").Parse(fileText))
+
+// File is the m4 file for a configuration, which is in the file path. The error says all that
+// Sendmail can't do.
+func File(path string, c *config.Config) (string, error) {
+	f := file{Path: path}
+	f.Tables.Own, f.Tables.Route, f.Tables.TLS, f.Tables.Login = TableOwn, TableRoute, TableTLS, TableLogin
+	f.Connection = "$&{gmWay} ; $&{server_addr} ; $&{tls_version} ; $&{cert_fp} ; < $&h > ; < $&{server_name} > ; < $&{gmLogin} > ; < $&f >"
+	for _, s := range stages {
+		f.Macros = append(f.Macros, macros{s.name, strings.Join(milter.MacroNames(s.stage), ", ")})
+	}
+	var err error
+	f.Milter, err = socket("milter", c.Server.Milter)
+	o := &c.Settings.Outbound
+	err = errors.Join(err, f.addPorts(o))
+	if len(f.Ports) > 0 {
+		var noLookup error
+		f.Lookup, noLookup = socket("lookup", c.Server.Lookup)
+		err = errors.Join(err, noLookup)
+	}
+	if c.Server.MTAUser == config.DefaultMTAUser && o.HasUserGateways() {
+		err = errors.Join(err, fmt.Errorf("[server] mta_user is %q, but it is Sendmail that has to be told the logins: write mta_user = root, as which Sendmail delivers", c.Server.MTAUser))
+	}
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	err = fileTemplate.Execute(&b, f)
+	return b.String(), err
+}
+
+// A file is what the template needs.
+type file struct {
+	Path, Milter, Lookup string
+	Macros               []macros
+	Ports                []uint16
+	// Domains are those for which there are rules by recipient.
+	Domains    []string
+	Tables     struct{ Own, Route, TLS, Login string }
+	Connection string
+}
+
+// macros are those of a stage, as of cf/README's confMILTER_MACROS_….
+type macros struct{ Stage, Names string }
+
+var stages = []struct {
+	name  string
+	stage protocol.Stage
+}{
+	{"CONNECT", protocol.StageConnect}, {"HELO", protocol.StageHelo}, {"ENVFROM", protocol.StageMailFrom}, {"ENVRCPT", protocol.StageRcptTo},
+	{"DATA", protocol.StageData}, {"EOH", protocol.StageEOH}, {"EOM", protocol.StageEOM},
+}
+
+// A mailer is one of Sendmail's mailers: {{.Way}} is what its sender rules leave in {gmWay}.
+type mailer struct {
+	Name, Ruleset, Way string
+	Port               uint16
+}
+
+// Mailers are all that the ports need.
+func (f file) Mailers() (all []mailer) {
+	for _, port := range f.Ports {
+		all = append(all,
+			mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route ", port), port},
+			mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user ", port), port})
+	}
+	return all
+}
+
+// addPorts finds the ports in use, and the domains of recipients.
+func (f *file) addPorts(o *policy.Outbound) error {
+	var problems []error
+	ports := make(map[uint16]bool)
+	for _, r := range o.Routes {
+		port, err := Port(r)
+		if err != nil {
+			err = fmt.Errorf("[route %s] %w; give them one port, or make a route of each port", r.Name, errors.Unwrap(err))
+		}
+		problems, ports[port] = append(problems, err), true
+	}
+	o.UserGateways(func(login, address string, g *policy.UserGateway) {
+		if _, err := UserWay(g); err != nil {
+			problems = append(problems, fmt.Errorf("[user-gateway %s %s] %w; write tls = starttls and port 587, if the server can do that", login, address, err))
+			return
+		}
+		ports[g.Port] = true
+	})
+	f.Ports = slices.Sorted(maps.Keys(ports))
+	for rule := range o.Recipients {
+		domain := policy.Domain(rule)
+		f.Domains = append(f.Domains, domain)
+		if unicode := policy.UnicodeDomain(domain); unicode != domain {
+			f.Domains = append(f.Domains, unicode)
+		}
+	}
+	slices.Sort(f.Domains)
+	f.Domains = slices.Compact(f.Domains)
+	return errors.Join(sortedProblems(problems)...)
+}
+
+// sortedProblems puts problems into an order that is always the same.
+func sortedProblems(problems []error) []error {
+	problems = slices.DeleteFunc(problems, func(err error) bool { return err == nil })
+	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return problems
+}
+
+// socket is the first listener as Sendmail writes it.
+func socket(key string, listeners []config.Listener) (string, error) {
+	for _, l := range listeners {
+		if l.Network == "unix" {
+			return "local:" + l.Address, nil
+		}
+		host, port, err := net.SplitHostPort(l.Address)
+		if err != nil {
+			continue
+		}
+		if strings.Contains(host, ":") {
+			return "inet6:" + port + "@[" + host + "]", nil
+		}
+		if n, err := strconv.Atoi(port); err == nil && n > 0 {
+			return "inet:" + port + "@[" + host + "]", nil
+		}
+	}
+	return "", fmt.Errorf("[server] %s names no socket for Sendmail; write %s = unix:/run/gatemilter/%s.sock", key, key, key)
+}

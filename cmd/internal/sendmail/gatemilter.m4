@@ -1,0 +1,110 @@
+dnl For Sendmail, by gatemilter mta-setup sendmail, from the configuration {{.Path}}.
+dnl Write it anew instead of changing it. As /etc/mail/gatemilter.m4, sendmail.mc includes
+dnl it in its last line, behind all mailers:
+dnl include(`/etc/mail/gatemilter.m4')dnl
+
+# gatemilter: its milter. Without it, mail is refused for the time being (F=T).
+INPUT_MAIL_FILTER(`gatemilter', `S={{.Milter}}, F=T, T=C:10s;S:10s;R:60s;E:2m')dnl
+{{- range .Macros}}
+define(`confMILTER_MACROS_{{.Stage}}', ifdef(`confMILTER_MACROS_{{.Stage}}', `confMILTER_MACROS_{{.Stage}}`, '')`{{.Names}}')dnl
+{{- end}}
+{{- if .Ports}}
+
+dnl One process for each job of a queue run: what a host did to one sender's mail
+dnl must not count for the others.
+define(`confSEPARATE_PROC', `True')dnl
+ifdef(`confCERT_FINGERPRINT_ALGORITHM', `', `define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')')dnl
+
+MAILER_DEFINITIONS
+# gatemilter: two mailers for each port in use, for routes and for servers of users' own.
+# Their sender rules leave in {gmWay} which one delivers. m=1: a connection for each
+# message, as the login is that of its sender. F=W: past failures of a host, which are
+# those of other senders, do not count.
+{{- range .Mailers}}
+M{{.Name}},	P=[IPC], F=mDFMuXa8W, S={{.Ruleset}}/HdrFromSMTP, R=MasqSMTP, E=\r\n, L=2040, m=1,
+		T=DNS/RFC822/SMTP, A=TCP $h {{.Port}}
+S{{.Ruleset}}
+R$*			$: $>EnvFromSMTP $1
+R$*			$: $(gmset {gmWay} $@ {{.Way}} $) $(gmset {gmSent} $@ yes $) $1
+{{- end}}
+# All other mailers leave it empty.
+SEnvFromSMTP
+R$*			$: $(gmset {gmWay} $@ $) $1
+SEnvFromL
+R$*			$: $(gmset {gmWay} $@ $) $1
+
+LOCAL_CONFIG
+# gatemilter: kept in the queue file is who logged in.
+C{persistentMacros} {gmLogin}
+C{gmMailer}{{range .Mailers}} {{.Name}}{{end}}
+C{gmKeep} sent login leave
+{{- range .Domains}}
+C{gmRecipientDomain} {{.}}
+{{- end}}
+# Its tables. -q: quotes stay in the question. -t -T<TMPF>: no answer shows, and does not
+# count as "nothing known".
+K{{.Tables.Own}} socket -q -d10 {{.Lookup}}
+K{{.Tables.Route}} socket -q -d10 {{.Lookup}}
+K{{.Tables.TLS}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
+K{{.Tables.Login}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
+Kgmset macro
+
+LOCAL_RULE_0
+# gatemilter: mail of those who logged in, and for domains with rules by recipient, to
+# whomever it goes. A bounce of such mail ({gmSent}) is not theirs, nor is the address of
+# the sender a recipient ({addr_type}).
+R$*			$: < $&{auth_authen} > $1
+R< > $*			$: $1
+R< $+ > $*		$: $(gmset {gmLogin} $@ $1 $) $2
+R$*			$: < sent $&{gmSent} > $1
+R< sent > $*		$: < type $&{addr_type} > $1
+R< type e s > $*	$: < leave > $1
+R< type $* > $*		$: < login $&{gmLogin} > $2
+{{- if .Domains}}
+R< login > $* < @ $={gmRecipientDomain} . > $*	$: < ask > $1 < @ $2 . > $3
+{{- end}}
+R< login $+ > $* < @ $* > $*	$: < ask > $2 < @ $3 > $4
+R< ask > $* < @ $* > $*	$: < $({{.Tables.Own}} < $&{gmLogin} > ; < $&f > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
+R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
+R< $={gmKeep} $* > $*	$: $3
+R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail: " $1
+# Here, before the others of the same name, the login at servers of users' own: only the
+# first rules of a set that was begun before count.
+Sauthinfo
+R$*			$: < $&{gmWay} > $1
+R< user $+ > $*		$: < ask > $({{.Tables.Login}} {{.Connection}} $: ? $)
+R< ask > ?		$# temp
+R< ask > $* <TMPF>	$# temp
+R< ask > $+		$# $1
+R< $* > $*		$: $2
+SParseLocal
+
+LOCAL_NET_CONFIG
+# gatemilter: mail that leaves, by its sender.
+R$* < @ $* > $*		$: < type $&{addr_type} > $1 < @ $2 > $3
+R< type e s > $*	$: < leave > $1
+R< type $* > $*		$: < sender $&{gmSent} > $2
+R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} < $&f > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
+R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} < > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
+R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
+R< leave > $*		$: $1
+R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail: " $1
+
+LOCAL_TLS_SERVER
+# gatemilter: whether the host is as demanded, in clear and with TLS. What mechanism the
+# client used to log in here is forgotten: only our own login counts.
+R$*			$: < $&{gmWay} > $1
+R< > $*			$@ OK
+R$*			$: $(gmset {auth_type} $@ none $) $1
+R$*			$: $({{.Tables.TLS}} {{.Connection}} $: ? $)
+Rok			$@ OK
+Rno $+			$#error $@ 4.7.0 $: "454 gatemilter: " $1
+R$*			$#error $@ 4.3.0 $: "454 gatemilter: no answer, so nothing is sent"
+
+LOCAL_TLS_RCPT
+# gatemilter: Sendmail goes on without login where it is refused, or not offered.
+R$*			$: < $&{gmWay} > $&{auth_type}
+R< user $+ >		$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took no login"
+R< user $+ > none	$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took no login"
+R$*			$@ OK
+{{- end}}
