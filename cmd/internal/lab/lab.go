@@ -11,6 +11,12 @@
 // (https://www.postfix.org/XCLIENT_README.html), so that a test connects "from" any address, name or login. Mail for
 // other domains leaves only through [Config.Relay]; where there is none it stays, and never goes to the outside.
 //
+// # Sendmail
+//
+// [NeedSendmail] fetches Sendmail, without installing it, and [StartSendmail] runs an instance of its own in a directory. As
+// Sendmail has no XCLIENT, a test that wants clients from other addresses runs in namespaces of its own, where all
+// addresses for documentation are local: see [Isolate], [EnterIsolation] and [DialFrom].
+//
 // # Filters
 //
 // [Postfix.StartFilter] runs Debian's OpenDKIM or OpenDMARC beside an instance, in a directory and with a name server of
@@ -69,7 +75,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 
 func needRoot() error {
 	if os.Geteuid() != 0 {
-		return errors.New("a private Postfix needs root, which its master(8) insists on: run as root")
+		return errors.New("a private mail server needs root, as its daemons change user: run as root")
 	}
 	return nil
 }

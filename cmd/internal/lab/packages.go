@@ -36,7 +36,14 @@ var debianPackages = map[string]debianPackage{
 		pidFile: filepath.Join(systemQueue, pidFile),
 	},
 	"libsasl2-modules": {program: "/usr/lib/*/sasl2/libplain.so.2"},
-	"systemd":          {program: "/lib/systemd/systemd-journald"},
+	// What the private Sendmail is linked with: see sendmailLibraries.
+	"libdb5.3":      {program: "/usr/lib/*/libdb-5.3.so"},
+	"libnsl2":       {program: "/usr/lib/*/libnsl.so.2"},
+	"libldap-2.5-0": {program: "/usr/lib/*/libldap-2.5.so.0"},
+	"libsasl2-2":    {program: "/usr/lib/*/libsasl2.so.2"},
+	"libssl3":       {program: "/usr/lib/*/libssl.so.3"},
+	"iproute2":      {program: "/*bin/ip"},
+	"systemd":       {program: "/lib/systemd/systemd-journald"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},

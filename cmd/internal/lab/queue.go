@@ -72,21 +72,5 @@ func (p *Postfix) Mailbox(address string) ([]Message, error) {
 	if err := checkMailbox(address); err != nil {
 		return nil, err
 	}
-	files, err := byArrival(filepath.Join(p.mail(), maildir(address), "new"))
-	if err != nil {
-		return nil, err
-	}
-	var all []Message
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		m, err := parseMessage(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", file, err)
-		}
-		all = append(all, m)
-	}
-	return all, nil
+	return readMaildir(filepath.Join(p.mail(), maildir(address)))
 }
