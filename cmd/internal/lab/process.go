@@ -64,6 +64,8 @@ type process struct {
 	group int
 	born  string // in clock ticks since the system's start
 	cpu   time.Duration
+	// parent is the process that made it, or the one that takes orphans.
+	parent int
 }
 
 // tick is the unit of times in proc(5): USER_HZ is 100 on every Linux that Go runs on.
@@ -101,10 +103,14 @@ func parseStat(text string) (process, error) {
 	if err != nil {
 		return process{}, err
 	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return process{}, err
+	}
 	user, err := strconv.Atoi(fields[11])
 	if err != nil {
 		return process{}, err
 	}
 	system, err := strconv.Atoi(fields[12])
-	return process{pid, fields[0], group, fields[19], time.Duration(user+system) * tick}, err
+	return process{pid, fields[0], group, fields[19], time.Duration(user+system) * tick, parent}, err
 }

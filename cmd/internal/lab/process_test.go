@@ -12,7 +12,7 @@ import (
 
 func TestParseStat(t *testing.T) {
 	got, err := parseStat("42 (a) R (b) S 1 40 39 0 -1 4194560 6 7 8 9 10 11 12 13 20 0 1 0 987654 1 2 3\n")
-	if want := (process{42, "S", 40, "987654", 210 * time.Millisecond}); err != nil || got != want {
+	if want := (process{42, "S", 40, "987654", 210 * time.Millisecond, 1}); err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 	for _, text := range []string{"", "42 (a) S 1 40", "42 a S 1 40", "x (a) S 1 40 39 0 -1 4194560 6 7 8 9 10 11 12 13 20 0 1 0 987654", ") ("} {

@@ -66,16 +66,13 @@ func (s *Sendmail) Submit(ctx context.Context, message string, args ...string) e
 }
 
 // Reload starts the instance again, with the configuration made anew, from files that MC includes, too. Deliveries
-// that have begun end before; open SMTP sessions are cut. No process of the time before is left then.
+// that have begun end before; open SMTP sessions are cut, which takes a second. No process of the time before is left.
 func (s *Sendmail) Reload(ctx context.Context) error { return s.Rebuild(ctx, s.config.MC) }
 
 // Rebuild is Reload with another [SendmailConfig.MC].
 func (s *Sendmail) Rebuild(ctx context.Context, mc string) error {
 	s.config.MC = mc
 	if err := s.build(ctx); err != nil {
-		return err
-	}
-	if err := s.stopDaemon(ctx); err != nil {
 		return err
 	}
 	if err := s.WaitIdle(ctx); err != nil {

@@ -24,8 +24,7 @@ type SendmailConfig struct {
 	// Aliases is the text of /etc/aliases (aliases(5)), beside entries for postmaster and MAILER-DAEMON, whose mail is
 	// dropped.
 	Aliases string
-	// Relay is where mail for other domains goes: "[127.0.0.1]:2525". Empty: such mail is refused for now (451), or stays
-	// in the queue where it comes from the sendmail command.
+	// Relay is where mail for other domains goes: "[127.0.0.1]:2525". Empty: such mail is refused for now (451).
 	Relay string
 	// Cert lets clients use STARTTLS, and is shown to servers that ask for one.
 	Cert *Cert

@@ -1,7 +1,7 @@
 package lab
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // Queue lists the messages that are not delivered yet, in no particular order: hold has those in quarantine, deferred
@@ -62,7 +62,7 @@ func parseQueueFile(text string) (Queued, error) {
 		}
 		switch value := line[1:]; line[0] {
 		case 'q':
-			q.Queue = "hold"
+			q.Queue, own = "hold", value
 		case 'M':
 			own = value
 		case 'S':
@@ -84,62 +84,42 @@ func (s *Sendmail) Flush(ctx context.Context) error {
 	if err := s.WaitIdle(ctx); err != nil { // else it would pass by what is under way
 		return err
 	}
-	if err := run(s.Command(ctx, "-q"), nil); err != nil {
-		return err
-	}
-	return s.WaitIdle(ctx)
+	return run(s.Command(ctx, "-qf"), nil) // f: in the foreground
 }
 
-// WaitIdle waits until every message that was accepted is delivered, or left in the queue for a later run.
+// WaitIdle waits until every message that was accepted is delivered, or left in the queue for a later run. It waits for
+// clients that are in the middle of a message, too, but not for those that are between commands.
 func (s *Sendmail) WaitIdle(ctx context.Context) error {
 	return Until(ctx, "the queue to be idle", func() bool {
-		// Twice, as a file that is locked may take another's place between the two looks that busy has.
-		return !s.busy() && !s.busy()
+		for range 3 { // as one process may take over from another behind a look's back
+			if s.busy() {
+				return false
+			}
+		}
+		return true
 	})
 }
 
-// busy says whether a process works on a message, whose file in the queue is locked meanwhile.
+// busy says whether a process works on a message. (Locks of the files in the queue would not tell: the process that has
+// accepted a message unlocks it before another begins to deliver.)
 func (s *Sendmail) busy() bool {
-	locked, err := lockedInodes()
-	if err != nil {
-		return true
+	daemon := 0
+	if s.daemon != nil {
+		daemon = s.daemon.Process.Pid
 	}
-	entries, err := os.ReadDir(s.queue())
-	if err != nil {
-		return true
-	}
-	for _, e := range entries {
-		info, err := e.Info()
+	return slices.ContainsFunc(s.members(), func(pid int) bool {
+		if pid == daemon {
+			return false
+		}
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		p, err := processAt(dir)
 		if err != nil {
-			return true // gone since: there is work
+			return true // it has ended, perhaps for another
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && locked[st.Ino] {
-			return true
-		}
-	}
-	return false
-}
-
-// lockedInodes returns the numbers of the files that are locked: see proc(5).
-func lockedInodes() (map[uint64]bool, error) {
-	f, err := os.Open("/proc/locks")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	locked := map[uint64]bool{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text()) // 1: FLOCK ADVISORY WRITE 9309 fe:00:9979443 0 EOF
-		if len(fields) < 6 {
-			continue
-		}
-		file := fields[5]
-		if inode, err := strconv.ParseUint(file[strings.LastIndex(file, ":")+1:], 10, 64); err == nil {
-			locked[inode] = true
-		}
-	}
-	return locked, lines.Err()
+		// A child of the daemon serves a client, and its title says what it does. All others deliver.
+		title, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		return p.parent != daemon || !bytes.Contains(title, []byte("cmd read"))
+	})
 }
 
 // Mailbox returns the messages in the mailbox of address, one of SendmailConfig.Mailboxes, in the order of arrival. It is

@@ -82,7 +82,7 @@ func newSendmailDir(dir string) (abs string, temporary bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	return dir, temporary, os.Chmod(dir, 0o755)
+	return dir, temporary, os.Chmod(dir, 0o755) // MkdirTemp's are for their owner alone
 }
 
 // fill makes the directories of the instance, and what does not change when it is rebuilt.
