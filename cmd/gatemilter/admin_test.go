@@ -109,7 +109,7 @@ func TestS6Daemon(t *testing.T) {
 // openAdmin starts the daemon again with admin pages, on a socket with the configured mode.
 func (r *relay) openAdmin() *adminReader {
 	r.t.Helper()
-	path, config := filepath.Join(r.QueueDir(), "gatemilter", "admin.sock"), filepath.Join(r.QueueDir(), "gatemilter.conf")
+	path, config := filepath.Join(r.sockets(), "admin.sock"), r.config()
 	text := strings.Replace(string(must(os.ReadFile(config))), "[server]\n", "[server]\nadmin = unix:"+path+"\n", 1)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
@@ -127,7 +127,7 @@ func (r *relay) openAdmin() *adminReader {
 // reloads: a bad file is told, and a good one that replaces it.
 func (r *relay) reloads(admin *adminReader) {
 	r.t.Helper()
-	config := filepath.Join(r.QueueDir(), "gatemilter.conf")
+	config := r.config()
 	good := must(os.ReadFile(config))
 	os.WriteFile(config, []byte("[server]\nmode = nonsense\n"), 0o600)
 	r.daemon.cmd.Process.Signal(syscall.SIGHUP)
@@ -149,7 +149,7 @@ func (r *relay) reloads(admin *adminReader) {
 // loses: who removes the milter's socket is told.
 func (r *relay) loses(admin *adminReader) {
 	r.t.Helper()
-	path := filepath.Join(r.QueueDir(), "gatemilter", "milter.sock")
+	path := filepath.Join(r.sockets(), "milter.sock")
 	if err := os.Rename(path, path+".away"); err != nil {
 		r.t.Fatal(err)
 	}

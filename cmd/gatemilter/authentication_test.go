@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +55,7 @@ func newAuthSite(t *testing.T, zone, sections string, change func(*lab.Config)) 
 	if change != nil {
 		change(&cfg)
 	}
-	s := &authSite{&site{Postfix: startPostfix(t, cfg), t: t}, startDNS(t, zone)}
+	s := &authSite{&site{mta: startPostfix(t, cfg), t: t}, startDNS(t, zone)}
 	s.daemon = startProcess(t, s.writeServer(sections))
 	return s
 }
@@ -65,9 +64,9 @@ func newAuthSite(t *testing.T, zone, sections string, change func(*lab.Config)) 
 func (s *authSite) writeServer(sections string) string {
 	s.t.Helper()
 	text := fmt.Sprintf("[server]\nmilter = unix:%s/gatemilter/milter.sock\nsocket_group = postfix\nauthserv_id = %s\n"+
-		"[log]\nformat = json\nlevel = debug\n[dns]\nservers = %s\n%s", s.QueueDir(), authservID, s.dns.Addr(), strings.TrimPrefix(sections, "[dns]\n"))
-	path := filepath.Join(s.QueueDir(), "gatemilter.conf")
-	if err := os.MkdirAll(filepath.Join(s.QueueDir(), "gatemilter"), 0o755); err != nil {
+		"[log]\nformat = json\nlevel = debug\n[dns]\nservers = %s\n%s", s.dir(), authservID, s.dns.Addr(), strings.TrimPrefix(sections, "[dns]\n"))
+	path := s.config()
+	if err := os.MkdirAll(s.sockets(), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -96,7 +95,7 @@ func startDNS(t testing.TB, zone string) *dnstest.Server {
 // filter runs somebody else's milter until the end of the test.
 func (s *authSite) filter(name string, f lab.Filter) {
 	s.t.Helper()
-	r, err := s.StartFilter(s.t.Context(), name, f, netip.MustParseAddrPort(s.dns.Addr()).Addr())
+	r, err := s.postfix().StartFilter(s.t.Context(), name, f, netip.MustParseAddrPort(s.dns.Addr()).Addr())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -109,7 +108,7 @@ func (s *authSite) filter(name string, f lab.Filter) {
 
 // with is the site in a subtest.
 func (s *authSite) with(t *testing.T) *authSite {
-	return &authSite{&site{s.Postfix, t, s.daemon, s.ca}, s.dns}
+	return &authSite{&site{s.mta, t, s.daemon, s.ca}, s.dns}
 }
 
 // pass sends a message and returns the reply to it, and what was delivered, if
@@ -265,7 +264,7 @@ func TestA2SignedByOpenDKIM(t *testing.T) {
 // without the lines of the delivery.
 func (s *authSite) sign(service, message string) string {
 	s.t.Helper()
-	client := must(lab.Dial(s.t.Context(), s.ServiceAddr(service)))
+	client := must(lab.Dial(s.t.Context(), s.postfix().ServiceAddr(service)))
 	defer client.Close()
 	s.ok(client.Ehlo("author.example"))
 	transaction := must(client.Send(lab.Envelope{From: "alice@author.example", To: []string{"signed@author.example"}}, message))

@@ -54,16 +54,14 @@ func newWard(t *testing.T) *ward {
 	return w
 }
 
-func (w *ward) config() string { return filepath.Join(w.QueueDir(), "gatemilter.conf") }
-
 // submission is the name of the second SMTP server.
-func (w *ward) submission() string { return w.ServiceAddr("submission") + "/inet" }
+func (w *ward) submission() string { return w.postfix().ServiceAddr("submission") + "/inet" }
 
 // examine runs the doctor and returns all that it says, but for the time service, which is
 // as this host has it.
 func (w *ward) examine(args ...string) (checks []doctor.Check) {
 	w.t.Helper()
-	cmd := exec.Command("gatemilter", append([]string{"doctor", "--json", "--config", w.config(), "--postfix-config", w.ConfigDir()}, args...)...)
+	cmd := exec.Command("gatemilter", append([]string{"doctor", "--json", "--config", w.config(), "--postfix-config", w.postfix().ConfigDir()}, args...)...)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != exitFinding) {
@@ -101,7 +99,7 @@ func (w *ward) shell(command string) {
 	}
 	old := time.Now().Add(-time.Minute)
 	for _, name := range []string{"main.cf", "master.cf"} {
-		if err := os.Chtimes(filepath.Join(w.ConfigDir(), name), old, old); err != nil {
+		if err := os.Chtimes(filepath.Join(w.postfix().ConfigDir(), name), old, old); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -110,7 +108,7 @@ func (w *ward) shell(command string) {
 // postconf changes Postfix's settings.
 func (w *ward) postconf(args ...string) {
 	w.t.Helper()
-	if out, err := w.Command(w.t.Context(), "postconf", args...).CombinedOutput(); err != nil {
+	if out, err := w.postfix().Command(w.t.Context(), "postconf", args...).CombinedOutput(); err != nil {
 		w.t.Fatalf("%q: %v: %s", args, err, out)
 	}
 	w.shell("true")
@@ -154,10 +152,10 @@ func (w *ward) carryOut(fix string) {
 	}
 	fix = strings.TrimPrefix(fix, "stop what listens there, and run ")
 	rest := systemctl.ReplaceAllString(fix, "")
-	if enable := "postfix -c " + w.ConfigDir() + " tls enable-server"; strings.HasPrefix(rest, enable) {
+	if enable := "postfix -c " + w.postfix().ConfigDir() + " tls enable-server"; strings.HasPrefix(rest, enable) {
 		// It looks for the path of openssl in the main.cf of the default instance, which
 		// is not there; so its effect is brought about by hand.
-		w.postconf("-e", "smtpd_tls_chain_files = "+filepath.Join(w.ConfigDir(), "cert.pem"))
+		w.postconf("-e", "smtpd_tls_chain_files = "+filepath.Join(w.postfix().ConfigDir(), "cert.pem"))
 		rest = strings.TrimPrefix(rest, enable+" && ")
 	}
 	if rest != "" {
@@ -191,7 +189,7 @@ func TestDoctorFaults(t *testing.T) {
 	if out := bad(w.examine()); len(out) > 0 {
 		t.Fatalf("all is as it should be, but the doctor says %+v", out)
 	}
-	milter := filepath.Join(w.QueueDir(), "gatemilter", "milter.sock")
+	milter := filepath.Join(w.sockets(), "milter.sock")
 	var impostor net.Listener
 	for _, c := range []struct {
 		fault  string
@@ -246,7 +244,7 @@ func TestDoctorFaults(t *testing.T) {
 		}, "milter for a chrooted Postfix", doctor.Warn, "own.sock is not in the queue directory"},
 		{"writable", func() { w.shell("chmod o+w " + w.config()) }, w.config(), doctor.Fail, "writable by all"},
 		{"readable secret", func() { w.shell("chmod 644 " + w.config()) }, w.config(), doctor.Fail, "every user of this host can read the secret"},
-		{"Postfix down", func() { w.shell("postfix -c " + w.ConfigDir() + " stop") }, "service", doctor.Warn, "does not run"},
+		{"Postfix down", func() { w.shell("postfix -c " + w.postfix().ConfigDir() + " stop") }, "service", doctor.Warn, "does not run"},
 	} {
 		c.commit()
 		checks := w.examine()
@@ -268,7 +266,7 @@ func TestDoctorFaults(t *testing.T) {
 			t.Fatalf("%s: with the fixes of %+v carried out, there is %+v", c.fault, bad(checks), left)
 		}
 	}
-	w.shell("postfix -c " + w.ConfigDir() + " stop") // not the one that the lab started any more
+	w.shell("postfix -c " + w.postfix().ConfigDir() + " stop") // not the one that the lab started any more
 }
 
 // I22: mail for each domain has to come to its gateway; what is not known is never good.

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -80,9 +78,9 @@ reject_other   = yes
 require_header = ^X-Filter-Key: 4711-secret$
 `
 
-// A site is a Postfix with gatemilter, and what they log.
+// A site is a mail server with gatemilter, and what they log.
 type site struct {
-	*lab.Postfix
+	mta
 	t      *testing.T
 	daemon *process
 	ca     *lab.CA
@@ -103,10 +101,38 @@ func newSite(t *testing.T, settings string, change func(*lab.Config)) *site {
 	if change != nil {
 		change(&cfg)
 	}
-	s := &site{Postfix: startPostfix(t, cfg), t: t, ca: ca}
+	s := &site{mta: startPostfix(t, cfg), t: t, ca: ca}
 	s.startDaemon(settings)
 	return s
 }
+
+// newSendmailSite is newSite with a Sendmail.
+func newSendmailSite(t *testing.T, settings string) *site {
+	t.Helper()
+	ca := must(lab.NewCA("Test CA"))
+	s := &site{t: t, ca: ca}
+	s.mta = startSendmail(t, lab.SendmailConfig{
+		Mailboxes: []string{"user@example.com", "other@example.com"},
+		Domains:   []string{"free.example", "marked.example", "reject.example", "hold.example", "drop.example", "certified.example", "secret.example"},
+		Cert:      must(ca.Issue(lab.Subject{CommonName: "mx.lab.test", Hosts: []string{"mx.lab.test"}})),
+		ClientCA:  ca,
+	})
+	startIsolatedDNS(t, clientNames)
+	s.startDaemon(settings)
+	s.wireSendmail()
+	return s
+}
+
+// newSiteOn is a site with either mail server.
+func newSiteOn(t *testing.T, on, settings string) *site {
+	if on == onSendmail {
+		return newSendmailSite(t, settings)
+	}
+	return newSite(t, settings, nil)
+}
+
+// with is the site in a subtest.
+func (s *site) with(t *testing.T) *site { return &site{s.mta, t, s.daemon, s.ca} }
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -132,18 +158,16 @@ func (e entry) String() string { return string(must(json.Marshal(e))) }
 // startDaemon starts gatemilter with the socket in the queue directory.
 func (s *site) startDaemon(settings string) {
 	s.t.Helper()
-	dir := filepath.Join(s.QueueDir(), "gatemilter")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.sockets(), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	path := s.writeConfig(settings)
-	s.daemon = startProcess(s.t, path)
+	s.daemon = startProcess(s.t, s.writeConfig(settings))
 }
 
 func (s *site) writeConfig(settings string) string {
 	s.t.Helper()
-	path := filepath.Join(s.QueueDir(), "gatemilter.conf")
-	server := fmt.Sprintf("[server]\nmilter = unix:%s/gatemilter/milter.sock\nsocket_group = postfix\n", s.QueueDir())
+	path := s.config()
+	server := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\n%s", s.sockets(), s.socketGroup())
 	if strings.HasPrefix(settings, "mode") {
 		mode, rest, _ := strings.Cut(settings, "\n")
 		server, settings = server+mode+"\n", rest
@@ -242,6 +266,9 @@ func (c caller) withTLS(s *site, certs ...*lab.Cert) caller {
 // connect opens an SMTP session as the caller.
 func (s *site) connect(c caller) *lab.Client {
 	s.t.Helper()
+	if s.onSendmail() {
+		return s.callSendmail(c)
+	}
 	client, err := lab.Dial(s.t.Context(), s.Addr())
 	if err != nil {
 		s.t.Fatal(err)
@@ -339,8 +366,11 @@ var (
 	stranger = caller{ip: "198.51.100.99"}
 )
 
-func TestPostfixInbound(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+// The inbound gateway, on either mail server.
+func TestInbound(t *testing.T) { onBoth(t, testInbound) }
+
+func testInbound(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	gatewayTLS := gateway.withTLS(s)
 	good := must(s.ca.Issue(lab.Subject{CommonName: "gw.certified.example"}))
 	other := must(s.ca.Issue(lab.Subject{CommonName: "else.example"}))
@@ -356,6 +386,8 @@ func TestPostfixInbound(t *testing.T) {
 		fate   string // delivered, held, gone
 		header map[string][]string
 		log    map[string]any
+		// postfixOnly is why it can't be the same on Sendmail, or "".
+		postfixOnly string
 	}{
 		{name: "I3 accept from the gateway", caller: gatewayTLS, to: "user@example.com", fields: []string{receivedOutside},
 			want: "250 250 250", fate: "delivered", header: map[string][]string{"X-Spam-Flag": nil},
@@ -419,15 +451,19 @@ func TestPostfixInbound(t *testing.T) {
 		{name: "I23 a secret that came another way is not delivered", caller: stranger, to: "user@free.example", fields: []string{"X-Filter-Key: 4711-secret"},
 			want: "250 250 250", fate: "delivered", header: map[string][]string{"X-Filter-Key": nil}},
 		{name: "I17 a forged field that can't be removed", caller: stranger, to: "user@free.example", fields: []string{"X-Gatemilter-" + strings.Repeat("a", 300) + ": x"},
-			want: "250 250 554(5.6.0)", fate: "gone"},
+			want: "250 250 554(5.6.0)", fate: "gone",
+			postfixOnly: "a name of more than 100 octets ends the header for Sendmail: it is text of the body"},
 		{name: "I23 no secret", caller: caller{ip: "192.0.2.105"}, to: "user@secret.example", want: "250 250 550(5.7.1)", fate: "gone"},
 		{name: "I24 a neighbour", caller: caller{ip: "192.0.2.3"}, to: "user@free.example", want: "250 250 250", fate: "delivered",
 			log: map[string]any{"reasons": []any{"not-from-gateway", "likely-missing-gateway", "source-external"}}},
 		{name: "I24 a name like the gateway's", caller: caller{ip: "198.51.100.200", name: "new.filter.example"}, to: "user@free.example", want: "250 250 250", fate: "delivered",
 			log: map[string]any{"reasons": []any{"not-from-gateway", "likely-missing-gateway", "source-external"}}},
 	} {
+		if c.postfixOnly != "" && on == onSendmail {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
-			s := &site{s.Postfix, t, s.daemon, s.ca}
+			s := s.with(t)
 			replies, id := s.send(c.caller, c.to, letter(c.name, c.fields...))
 			if replies != c.want {
 				t.Fatalf("replies %s, want %s", replies, c.want)
@@ -452,11 +488,19 @@ func TestPostfixInbound(t *testing.T) {
 	}
 }
 
-// I10: a recipient is what Postfix makes of it, however the client writes it.
-func TestPostfixOddRecipients(t *testing.T) {
-	s := newSite(t, domainsConfig, func(c *lab.Config) {
-		c.Main = "myorigin = example.com\nmydestination = mx.lab.test\nsmtpd_hard_error_limit = 1000\nsmtpd_error_sleep_time = 0\n"
-	})
+// I10: a recipient is what Postfix makes of it, however the client writes it; on Sendmail, which does
+// not tell, it is behind every gateway if that can be doubted.
+func TestOddRecipients(t *testing.T) { onBoth(t, testOddRecipients) }
+
+func testOddRecipients(t *testing.T, on string) {
+	var s *site
+	if on == onSendmail {
+		s = newSendmailSite(t, domainsConfig)
+	} else {
+		s = newSite(t, domainsConfig, func(c *lab.Config) {
+			c.Main = "myorigin = example.com\nmydestination = mx.lab.test\nsmtpd_hard_error_limit = 1000\nsmtpd_error_sleep_time = 0\n"
+		})
+	}
 	client := s.connect(stranger)
 	s.ok(client.Mail("sender@outside.example"))
 	for _, to := range []string{
@@ -479,7 +523,8 @@ func TestPostfixOddRecipients(t *testing.T) {
 	if err != nil || !end.OK() {
 		t.Fatalf("reply %v, error %v", end, err)
 	}
-	if m := s.delivered("user@example.com", "odd"); m != nil {
+	// (On Sendmail, this user is the one of free.example.)
+	if m := s.delivered("user@example.com", "odd"); m != nil && on == onPostfix {
 		t.Error("delivered around the gateway")
 	}
 }
@@ -541,20 +586,20 @@ func (s *site) checkFate(fate, to, subject, id string, header map[string][]strin
 	}
 }
 
-// noWarnings fails if Postfix complained about its milter.
+// noWarnings fails if the mail server complained about its milter.
 func (s *site) noWarnings() {
 	s.t.Helper()
-	for line := range strings.Lines(s.Log()) {
-		if regexp.MustCompile(`(warning|error|fatal|panic):.*milter`).MatchString(line) {
-			s.t.Errorf("Postfix complains: %s", line)
-		}
+	for _, line := range s.complaints() {
+		s.t.Errorf("the mail server complains: %s", line)
 	}
 }
 
 // Several messages on one connection, refused ones among them, each with its own
 // header, sender and verdict.
-func TestPostfixSeveralMessages(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestSeveralMessages(t *testing.T) { onBoth(t, testSeveralMessages) }
+
+func testSeveralMessages(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	client := s.connect(gateway.withTLS(s))
 	for i, c := range []struct{ to, field, want, spam string }{
 		{"user@example.com", "X-Spam: 0.9", "250 250 250", "[YES]"},
@@ -581,8 +626,10 @@ func TestPostfixSeveralMessages(t *testing.T) {
 }
 
 // STARTTLS in the middle of a session: refused before, taken after.
-func TestPostfixStartTLSLater(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestStartTLSLater(t *testing.T) { onBoth(t, testStartTLSLater) }
+
+func testStartTLSLater(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	client := s.connect(gateway)
 	if replies, _ := s.sendOn(client, "user@example.com", letter("clear", receivedOutside)); replies != "530(5.7.0)" {
 		t.Fatalf("in clear: %s", replies)
@@ -597,7 +644,7 @@ func TestPostfixStartTLSLater(t *testing.T) {
 // I13: mail by the sendmail command.
 func TestPostfixSendmailCommand(t *testing.T) {
 	s := newSite(t, domainsConfig, nil)
-	if err := s.Sendmail(t.Context(), letter("local", "X-Spam-Flag: NO"), "-f", "root@example.com", "user@example.com"); err != nil {
+	if err := s.postfix().Sendmail(t.Context(), letter("local", "X-Spam-Flag: NO"), "-f", "root@example.com", "user@example.com"); err != nil {
 		t.Fatal(err)
 	}
 	err := lab.Until(t.Context(), "local mail", func() bool { return s.delivered("user@example.com", "local") != nil })
@@ -608,8 +655,10 @@ func TestPostfixSendmailCommand(t *testing.T) {
 }
 
 // S8: in observe mode all is decided and logged, nothing changed or refused.
-func TestS8PostfixObserve(t *testing.T) {
-	s := newSite(t, "mode = observe\n"+domainsConfig, nil)
+func TestS8Observe(t *testing.T) { onBoth(t, testS8Observe) }
+
+func testS8Observe(t *testing.T, on string) {
+	s := newSiteOn(t, on, "mode = observe\n"+domainsConfig)
 	for _, c := range []struct {
 		name    string
 		caller  caller
@@ -641,11 +690,13 @@ func TestS8PostfixObserve(t *testing.T) {
 
 // The daemon is killed in the middle of a message: the client is told to come
 // again, nothing is queued, and the next daemon takes the message.
-func TestPostfixDaemonKilled(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestDaemonKilled(t *testing.T) { onBoth(t, testDaemonKilled) }
+
+func testDaemonKilled(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	for _, at := range []string{"mail", "rcpt", "data"} {
 		t.Run(at, func(t *testing.T) {
-			s := &site{s.Postfix, t, s.daemon, s.ca}
+			s := s.with(t)
 			client := s.connect(gateway.withTLS(s))
 			s.ok(client.Mail("sender@outside.example"))
 			if at != "mail" {
@@ -686,12 +737,15 @@ func TestPostfixDaemonKilled(t *testing.T) {
 }
 
 // Without the daemon, mail is refused for the time being.
-func TestPostfixDaemonDown(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestDaemonDown(t *testing.T) { onBoth(t, testDaemonDown) }
+
+func testDaemonDown(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	if err := s.daemon.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	if replies, _ := s.send(stranger, "user@free.example", letter("down")); replies != "451(4.7.1)" {
+	want := map[string]string{onPostfix: "451(4.7.1)", onSendmail: "451(4.3.2)"}[on]
+	if replies, _ := s.send(stranger, "user@free.example", letter("down")); replies != want {
 		t.Errorf("replies %s", replies)
 	}
 	s.startDaemon(domainsConfig)
@@ -701,8 +755,10 @@ func TestPostfixDaemonDown(t *testing.T) {
 }
 
 // S10: a message in progress finishes although the daemon is told to stop.
-func TestS10GracefulStop(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestS10GracefulStop(t *testing.T) { onBoth(t, testS10GracefulStop) }
+
+func testS10GracefulStop(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	client := s.connect(stranger)
 	s.ok(client.Mail("sender@outside.example"))
 	s.ok(client.Rcpt("user@free.example"))
@@ -723,8 +779,10 @@ func TestS10GracefulStop(t *testing.T) {
 
 // S3: SIGHUP. A good configuration is in force for the next message, a bad one
 // leaves the old in force, and a connection outlives both.
-func TestS3Reload(t *testing.T) {
-	s := newSite(t, domainsConfig, nil)
+func TestS3Reload(t *testing.T) { onBoth(t, testS3Reload) }
+
+func testS3Reload(t *testing.T, on string) {
+	s := newSiteOn(t, on, domainsConfig)
 	client := s.connect(stranger)
 	try := func(subject, want string) {
 		t.Helper()

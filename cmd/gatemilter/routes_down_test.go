@@ -138,10 +138,10 @@ func TestRouteLookupDown(t *testing.T) {
 		t.Log(trouble.name)
 		trouble.begin()
 		queued, asked := r.far(), r.far()
-		if err := r.Sendmail(t.Context(), letter("down"), "-f", "alice@lab.test", queued); err != nil {
+		if err := r.postfix().Sendmail(t.Context(), letter("down"), "-f", "alice@lab.test", queued); err != nil {
 			t.Fatal(err)
 		}
-		client := must(lab.Dial(t.Context(), r.ServiceAddr("plain")))
+		client := must(lab.Dial(t.Context(), r.postfix().ServiceAddr("plain")))
 		defer client.Close()
 		r.ok(client.Ehlo("client.example"))
 		r.ok(client.Mail("alice@lab.test"))
@@ -169,10 +169,10 @@ func TestRouteLookupDown(t *testing.T) {
 // removeSocket has Postfix find no lookup socket, although gatemilter runs.
 func (r *relay) removeSocket() {
 	r.t.Helper()
-	if err := os.Remove(filepath.Join(r.QueueDir(), "gatemilter", "lookup.sock")); err != nil {
+	if err := os.Remove(filepath.Join(r.sockets(), "lookup.sock")); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Reload(r.t.Context()); err != nil { // it has connections
+	if err := r.postfix().Reload(r.t.Context()); err != nil { // it has connections
 		r.t.Fatal(err)
 	}
 }
@@ -251,7 +251,7 @@ func TestRouteRemoved(t *testing.T) {
 	if reason := r.deferred("far@kept.example"); reason != noPermission {
 		t.Errorf("deferred: %s", reason)
 	}
-	if err := r.Command(t.Context(), "postsuper", "-r", "ALL", "deferred").Run(); err != nil {
+	if err := r.postfix().Command(t.Context(), "postsuper", "-r", "ALL", "deferred").Run(); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Flush(t.Context()); err != nil {

@@ -36,7 +36,7 @@ func newRelay(t *testing.T, settings string, change func(*lab.Config)) *relay {
 	if change != nil {
 		change(&cfg)
 	}
-	r.Postfix = startPostfix(t, cfg)
+	r.mta = startPostfix(t, cfg)
 	r.before = r.files()
 	r.start(settings)
 	r.setUp("--apply")
@@ -64,11 +64,11 @@ func (r *relay) configure(settings string) (path string) {
 	if !strings.HasPrefix(settings, "[") {
 		first, rest, _ = strings.Cut(settings, "\n")
 	}
-	dir := filepath.Join(r.QueueDir(), "gatemilter")
+	dir := r.sockets()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		r.t.Fatal(err)
 	}
-	path = filepath.Join(r.QueueDir(), "gatemilter.conf")
+	path = r.config()
 	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, first, rest)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
@@ -100,12 +100,12 @@ func (r *relay) reload(settings string) {
 // setUp runs mta-setup, and has Postfix read what it has written.
 func (r *relay) setUp(option ...string) (out string) {
 	r.t.Helper()
-	args := append([]string{"mta-setup", "postfix", "--postfix-config", r.ConfigDir(), "--config", filepath.Join(r.QueueDir(), "gatemilter.conf")}, option...)
+	args := append([]string{"mta-setup", "postfix", "--postfix-config", r.postfix().ConfigDir(), "--config", r.config()}, option...)
 	text, err := exec.Command("gatemilter", args...).CombinedOutput()
 	if err != nil && len(option) > 0 {
 		r.t.Fatalf("%v: %s", err, text)
 	}
-	if err := r.Reload(r.t.Context()); err != nil {
+	if err := r.postfix().Reload(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 	return string(text)
@@ -330,7 +330,7 @@ func (r *relay) files() map[string]string {
 	r.t.Helper()
 	texts := map[string]string{}
 	for _, name := range []string{"main.cf", "master.cf"} {
-		texts[name] = string(must(os.ReadFile(filepath.Join(r.ConfigDir(), name))))
+		texts[name] = string(must(os.ReadFile(filepath.Join(r.postfix().ConfigDir(), name))))
 	}
 	return texts
 }

@@ -91,7 +91,7 @@ func TestI18Rspamd(t *testing.T) {
 		c.Main += "smtpd_milters = unix:rspamd/milter.sock\n"
 		c.Mailboxes = []string{"user@home.example", "user@keyed.example"}
 	})
-	log := startRspamd(t, r.Postfix)
+	log := startRspamd(t, r.postfix())
 	// send returns whether the message was taken, and whether rspamd was shown it.
 	send := func(ip, to, id string, fields ...string) (taken, shown bool) {
 		t.Helper()

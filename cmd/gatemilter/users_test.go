@@ -577,7 +577,7 @@ func testRoutesByRecipient(t *testing.T, chroot bool) {
 	}
 
 	r.daemon.stop(syscall.SIGKILL)
-	client := must(lab.Dial(t.Context(), r.ServiceAddr("plain")))
+	client := must(lab.Dial(t.Context(), r.postfix().ServiceAddr("plain")))
 	defer client.Close()
 	r.ok(client.Ehlo("client.example"))
 	r.ok(client.Mail(""))

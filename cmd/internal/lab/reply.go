@@ -43,12 +43,12 @@ func (r Reply) String() string {
 	return strings.Join(lines, "\n")
 }
 
-var queuedAs = regexp.MustCompile(`(?m)\bqueued as ([0-9A-Za-z]+)$`)
+var queuedAs = regexp.MustCompile(`(?m)\bqueued as ([0-9A-Za-z]+)$|\b([0-9A-Za-z]+) Message accepted for delivery$`)
 
-// QueueID is the queue id in Postfix's reply to a message that it accepted, or empty.
+// QueueID is the queue id in Postfix's or Sendmail's reply to a message that it accepted, or empty.
 func (r Reply) QueueID() string {
 	if m := queuedAs.FindStringSubmatch(r.Text); m != nil {
-		return m[1]
+		return m[1] + m[2]
 	}
 	return ""
 }

@@ -35,8 +35,8 @@ func File(path string, c *config.Config) (string, error) {
 	var err error
 	f.Milter, err = socket("milter", c.Server.Milter)
 	o := &c.Settings.Outbound
-	err = errors.Join(err, f.addPorts(o))
-	if len(f.Ports) > 0 {
+	err = errors.Join(err, f.addOutbound(o))
+	if len(f.Mailers) > 0 {
 		var noLookup error
 		f.Lookup, noLookup = socket("lookup", c.Server.Lookup)
 		err = errors.Join(err, noLookup)
@@ -56,7 +56,8 @@ func File(path string, c *config.Config) (string, error) {
 type file struct {
 	Path, Milter, Lookup string
 	Macros               []macros
-	Ports                []uint16
+	// Mailers are those that the ports of routes and users' own servers need.
+	Mailers []mailer
 	// Domains are those for which there are rules by recipient.
 	Domains    []string
 	Tables     struct{ Own, Route, TLS, Login string }
@@ -80,20 +81,25 @@ type mailer struct {
 	Port               uint16
 }
 
-// Mailers are all that the ports need.
-func (f file) Mailers() (all []mailer) {
-	for _, port := range f.Ports {
-		all = append(all,
-			mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route ", port), port},
-			mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user ", port), port})
+// maxMailers is for how many mailers there is room: Sendmail has room for 25, and some of
+// its own.
+const maxMailers = 12
+
+// addMailers adds a mailer for each port in use.
+func (f *file) addMailers(user bool, ports map[uint16]bool) {
+	for _, port := range slices.Sorted(maps.Keys(ports)) {
+		m := mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route ", port), port}
+		if user {
+			m = mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user ", port), port}
+		}
+		f.Mailers = append(f.Mailers, m)
 	}
-	return all
 }
 
-// addPorts finds the ports in use, and the domains of recipients.
-func (f *file) addPorts(o *policy.Outbound) error {
+// addOutbound adds what outgoing mail needs.
+func (f *file) addOutbound(o *policy.Outbound) error {
 	var problems []error
-	ports := make(map[uint16]bool)
+	ports, userPorts := make(map[uint16]bool), make(map[uint16]bool)
 	for _, r := range o.Routes {
 		port, err := Port(r)
 		if err != nil {
@@ -106,9 +112,13 @@ func (f *file) addPorts(o *policy.Outbound) error {
 			problems = append(problems, fmt.Errorf("[user-gateway %s %s] %w; write tls = starttls and port 587, if the server can do that", login, address, err))
 			return
 		}
-		ports[g.Port] = true
+		userPorts[g.Port] = true
 	})
-	f.Ports = slices.Sorted(maps.Keys(ports))
+	f.addMailers(false, ports)
+	f.addMailers(true, userPorts)
+	if n := len(f.Mailers); n > maxMailers {
+		problems = append(problems, fmt.Errorf("routes and users' own servers have %d different ports, for each of which Sendmail needs a mailer, and there is room for %d; use fewer", n, maxMailers))
+	}
 	for rule := range o.Recipients {
 		domain := policy.Domain(rule)
 		f.Domains = append(f.Domains, domain)

@@ -8,7 +8,7 @@ INPUT_MAIL_FILTER(`gatemilter', `S={{.Milter}}, F=T, T=C:10s;S:10s;R:60s;E:2m')d
 {{- range .Macros}}
 define(`confMILTER_MACROS_{{.Stage}}', ifdef(`confMILTER_MACROS_{{.Stage}}', `confMILTER_MACROS_{{.Stage}}`, '')`{{.Names}}')dnl
 {{- end}}
-{{- if .Ports}}
+{{- if .Mailers}}
 
 dnl One process for each job of a queue run: what a host did to one sender's mail
 dnl must not count for the others.
@@ -16,7 +16,7 @@ define(`confSEPARATE_PROC', `True')dnl
 ifdef(`confCERT_FINGERPRINT_ALGORITHM', `', `define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')')dnl
 
 MAILER_DEFINITIONS
-# gatemilter: two mailers for each port in use, for routes and for servers of users' own.
+# gatemilter: a mailer for each port in use, of routes and of servers of users' own.
 # Their sender rules leave in {gmWay} which one delivers. m=1: a connection for each
 # message, as the login is that of its sender. F=W: past failures of a host, which are
 # those of other senders, do not count.
