@@ -148,6 +148,15 @@ func (s *site) socketGroup() string {
 	return "socket_group = postfix\n"
 }
 
+// mtaUser is the setting for who is told logins; Postfix's user is the default. It comes with
+// socketGroup.
+func (s *site) mtaUser() string {
+	if s.onSendmail() {
+		return "mta_user = root\n"
+	}
+	return s.socketGroup()
+}
+
 // wireSendmail has Sendmail use what mta-setup prints.
 func (s *site) wireSendmail() {
 	s.t.Helper()

@@ -32,7 +32,7 @@ type relay struct {
 func newRelay(t *testing.T, settings string, change func(*lab.Config)) *relay {
 	t.Helper()
 	r := &relay{site: &site{t: t}, direct: newSink(t, nil)}
-	cfg := lab.Config{Mailboxes: []string{"user@home.example"}, Relay: at(r.direct)}
+	cfg := lab.Config{Mailboxes: homeMailboxes, Relay: at(r.direct)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -40,6 +40,22 @@ func newRelay(t *testing.T, settings string, change func(*lab.Config)) *relay {
 	r.before = r.files()
 	r.start(settings)
 	r.setUp("--apply")
+	return r
+}
+
+// homeMailboxes are those of relays.
+var homeMailboxes = []string{"user@home.example"}
+
+// newRelayOn is newRelay with either mail server; change is for Postfix only.
+func newRelayOn(t *testing.T, on, settings string, change func(*lab.Config)) *relay {
+	t.Helper()
+	if on == onPostfix {
+		return newRelay(t, settings, change)
+	}
+	r := &relay{site: &site{t: t}, direct: newSink(t, nil)}
+	r.mta = startSendmail(t, lab.SendmailConfig{Mailboxes: homeMailboxes, Relay: at(r.direct), Aliases: "team: user, far@remote.example"})
+	r.start(settings)
+	r.wireSendmail()
 	return r
 }
 
@@ -69,7 +85,7 @@ func (r *relay) configure(settings string) (path string) {
 		r.t.Fatal(err)
 	}
 	path = r.config()
-	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\nsocket_group = postfix\n%s\n[log]\nformat = json\n%s", dir, dir, first, rest)
+	text := fmt.Sprintf("[server]\nmilter = unix:%s/milter.sock\nlookup = unix:%s/lookup.sock\n%s%s\n[log]\nformat = json\n%s", dir, dir, r.mtaUser(), first, rest)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
@@ -100,6 +116,10 @@ func (r *relay) reload(settings string) {
 // setUp runs mta-setup, and has Postfix read what it has written.
 func (r *relay) setUp(option ...string) (out string) {
 	r.t.Helper()
+	if r.onSendmail() {
+		r.wireSendmail()
+		return ""
+	}
 	args := append([]string{"mta-setup", "postfix", "--postfix-config", r.postfix().ConfigDir(), "--config", r.config()}, option...)
 	text, err := exec.Command("gatemilter", args...).CombinedOutput()
 	if err != nil && len(option) > 0 {
@@ -164,9 +184,16 @@ const retryLimit = 2 * time.Minute
 // arrives waits for a message at any of these hosts.
 func (r *relay) arrives(to string, hosts ...*lab.Sink) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), retryLimit)
+	limit := retryLimit
+	if r.onSendmail() {
+		limit /= 10
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()
 	err := lab.Until(ctx, "mail for "+to+" to arrive", func() bool {
+		if r.onSendmail() && r.WaitIdle(ctx) == nil && !slices.ContainsFunc(hosts, func(s *lab.Sink) bool { return got(s, to) }) {
+			r.Flush(ctx) // which it would do by itself, in minutes
+		}
 		return slices.ContainsFunc(hosts, func(s *lab.Sink) bool { return got(s, to) })
 	})
 	if err != nil {
@@ -207,13 +234,22 @@ func inClear(name string, s *lab.Sink) string {
 
 // O1, O2, R1, R2, R5, R6, R7: the sender's address decides, then his domain, then the outbound
 // gateway; mail for this server stays here.
-func TestRoutesBySender(t *testing.T) {
-	for _, chroot := range []bool{false, true} {
-		t.Run(fmt.Sprintf("chroot %v", chroot), func(t *testing.T) { testRoutesBySender(t, chroot) })
-	}
+func TestRoutesBySender(t *testing.T) { onAll(t, testRoutesBySender) }
+
+// onAll is onBoth, on Postfix both chrooted and not.
+func onAll(t *testing.T, scenario func(t *testing.T, on string, chroot bool)) {
+	onBoth(t, func(t *testing.T, on string) {
+		if on == onSendmail {
+			scenario(t, on, false)
+			return
+		}
+		for _, chroot := range []bool{false, true} {
+			t.Run(fmt.Sprintf("chroot %v", chroot), func(t *testing.T) { scenario(t, on, chroot) })
+		}
+	})
 }
 
-func testRoutesBySender(t *testing.T, chroot bool) {
+func testRoutesBySender(t *testing.T, on string, chroot bool) {
 	ca := must(lab.NewCA("Relay CA"))
 	hosts := map[string]*lab.Sink{
 		"address": newSink(t, must(ca.Issue(lab.Subject{Hosts: []string{"127.0.0.1"}}))),
@@ -223,13 +259,11 @@ func testRoutesBySender(t *testing.T, chroot bool) {
 	routes := fmt.Sprintf("[route address]\nhost = %s\n", hosts["address"].Addr()) + inClear("domain", hosts["domain"]) + inClear("gateway", hosts["gateway"]) +
 		"[sender alice@lab.test]\nroute = address\n[sender @lab.test]\nroute = domain\n[sender alice+direct@lab.test]\nroute = domain\n"
 	const gateway = "[outbound]\ngateway = gateway\n"
-	r := newRelay(t, routes+gateway, func(c *lab.Config) {
-		c.Chroot = chroot
-		trust(t, ca)
-	})
+	trust(t, ca)
+	r := newRelayOn(t, on, routes+gateway, func(c *lab.Config) { c.Chroot = chroot })
 	hosts["direct"] = r.direct
 	hosts["address"].Answer(func(line string) string {
-		if strings.HasPrefix(line, "RCPT TO:<nobody@") {
+		if strings.HasPrefix(strings.ToUpper(line), "RCPT TO:<NOBODY@") {
 			return "550 5.1.1 unknown"
 		}
 		return ""

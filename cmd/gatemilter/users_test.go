@@ -44,11 +44,8 @@ func own(login, address string, s *lab.Sink, username, password string, more ...
 // the reply to it.
 func (r *relay) write(login, sender, message string, to ...string) lab.Reply {
 	r.t.Helper()
-	client := must(lab.Dial(r.t.Context(), r.Addr()))
+	client := r.connect(caller{ip: "127.0.0.9", login: login})
 	defer client.Close()
-	r.ok(client.Ehlo("client.example"))
-	r.ok(client.XClient(lab.Identity{Addr: netip.MustParseAddr("127.0.0.9"), Login: login}))
-	r.ok(client.Ehlo("client.example"))
 	done, err := client.Send(lab.Envelope{From: sender, To: to}, message)
 	if err != nil {
 		r.t.Fatal(err)
@@ -92,27 +89,25 @@ const (
 
 // O4, O5, O6, O7, O8: who writes as which address decides by whose server and with whose
 // login a message leaves, to whomever it goes.
-func TestUserGateways(t *testing.T) {
-	for _, chroot := range []bool{false, true} {
-		t.Run(fmt.Sprintf("chroot %v", chroot), func(t *testing.T) { testUserGateways(t, chroot) })
-	}
-}
+func TestUserGateways(t *testing.T) { onAll(t, testUserGateways) }
 
-func testUserGateways(t *testing.T, chroot bool) {
+func testUserGateways(t *testing.T, on string, chroot bool) {
 	ca := must(lab.NewCA("Partner CA"))
 	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword, "bob": bobsPassword, "second": secondPassword}})
 	club := newServer(t, lab.SinkConfig{Cert: certified(ca), Implicit: true, Logins: map[string]string{"a.club": clubsPassword}})
-	gateway := newSink(t, nil)
-	r := newRelay(t, inClear("gateway", gateway)+"[outbound]\ngateway = gateway\nallow_user_gateways = yes\nuser_gateway_slots = 2\n"+
+	gateway, clubsTLS := newSink(t, nil), "tls = implicit"
+	trust(t, ca)
+	if on == onSendmail { // which can't do TLS from the start
+		club = newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"a.club": clubsPassword}})
+		clubsTLS = "tls = starttls"
+	}
+	r := newRelayOn(t, on, inClear("gateway", gateway)+"[outbound]\ngateway = gateway\nallow_user_gateways = yes\nuser_gateway_slots = 2\n"+
 		"[user alice@lab.test]\naddresses = alice@lab.test, alice@elsewhere.example\n[user bob]\naddresses = bob@lab.test\n"+
 		own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)+
 		own("alice@lab.test", "second@partner.example", partner, "second", secondPassword)+
-		own("alice@lab.test", "alice@club.example", club, "a.club", clubsPassword, "tls = implicit")+
+		own("alice@lab.test", "alice@club.example", club, "a.club", clubsPassword, clubsTLS)+
 		own("bob", "alice@partner.example", partner, "bob", bobsPassword, "slot = 1"),
-		func(c *lab.Config) {
-			c.Chroot = chroot
-			trust(t, ca)
-		})
+		func(c *lab.Config) { c.Chroot = chroot })
 	hosts := map[string]*lab.Sink{"partner": partner, "club": club, "gateway": gateway, "direct": r.direct}
 
 	type way struct{ login, sender, from, host, account, envelope, senderField string }
@@ -476,7 +471,7 @@ func TestUserGatewayBounces(t *testing.T) {
 		trust(t, ca)
 	})
 	partner.Answer(func(line string) string {
-		if strings.HasPrefix(line, "RCPT TO:<nobody@") {
+		if strings.HasPrefix(strings.ToUpper(line), "RCPT TO:<NOBODY@") {
 			return "550 5.1.1 unknown"
 		}
 		return ""

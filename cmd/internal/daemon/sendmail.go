@@ -39,7 +39,7 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 func (d *daemon) sendmailOwn(key string) lookup.Answer {
 	login, sender, recipient, err := sendmail.ParseOwn(key)
 	if err != nil {
-		return lookup.Temp(err.Error())
+		return d.sendmailWay(sender, "", err)
 	}
 	p := d.current.Load().rules.Policy
 	if p.Mode() == policy.Observe {
@@ -57,7 +57,7 @@ func (d *daemon) sendmailOwn(key string) lookup.Answer {
 func (d *daemon) sendmailRoute(key string) lookup.Answer {
 	sender, recipient, err := sendmail.ParseRoute(key)
 	if err != nil {
-		return lookup.Temp(err.Error())
+		return d.sendmailWay(sender, "", err)
 	}
 	g := d.current.Load()
 	r, why := g.rules.Policy.RouteTo(recipient)
@@ -92,7 +92,7 @@ func (d *daemon) sendmailWay(sender, way string, err error) lookup.Answer {
 func (d *daemon) sendmailTLS(ctx context.Context, key string) lookup.Answer {
 	c, err := sendmail.ParseConnection(key)
 	if err != nil {
-		return lookup.Temp(err.Error())
+		return d.sendmailWay("", "", err)
 	}
 	if err := d.current.Load().permits(ctx, c, d); err != nil {
 		return lookup.OK(sendmail.Refused + sendmail.Text(err.Error()))
@@ -105,7 +105,7 @@ func (d *daemon) sendmailTLS(ctx context.Context, key string) lookup.Answer {
 func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
 	c, err := sendmail.ParseConnection(key)
 	if err != nil {
-		return lookup.Temp(err.Error())
+		return d.sendmailWay("", "", err)
 	}
 	g := d.current.Load()
 	if !c.User {

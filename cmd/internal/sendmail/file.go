@@ -88,9 +88,9 @@ const maxMailers = 12
 // addMailers adds a mailer for each port in use.
 func (f *file) addMailers(user bool, ports map[uint16]bool) {
 	for _, port := range slices.Sorted(maps.Keys(ports)) {
-		m := mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route ", port), port}
+		m := mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route:", port), port}
 		if user {
-			m = mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user ", port), port}
+			m = mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user:", port), port}
 		}
 		f.Mailers = append(f.Mailers, m)
 	}

@@ -15,7 +15,7 @@
 // port from the mailer, so there is one for each port in use, and a second one for users' own
 // servers. A CONNECTION is all that Sendmail knows of it:
 //
-//	route 587;192.0.2.1;TLSv1.3;FINGERPRINT;<HOSTS>;<HOST>;<LOGIN>;<SENDER>
+//	route:587;192.0.2.1;TLSv1.3;FINGERPRINT;<HOSTS>;<HOST>;<LOGIN>;<SENDER>
 //
 // Letters may come in lower case, and logins are xtext.
 //
@@ -30,7 +30,6 @@ package sendmail
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -145,24 +144,26 @@ func Login(g *policy.UserGateway) string {
 	return `"U=` + name + `" "I=` + name + `" "P=` + secret + `" "M:PLAIN LOGIN CRAM-MD5"`
 }
 
-// errKey says that a question is none that the rules ask.
-var errKey = errors.New("malformed question; write the m4 file again by gatemilter mta-setup sendmail, and build sendmail.cf from it")
+// malformed says that a question is none that the rules ask.
+func malformed(key string) error {
+	return fmt.Errorf("malformed question %.200q; write the m4 file again by gatemilter mta-setup sendmail, and build sendmail.cf from it", key)
+}
 
 // ParseConnection reads a question for TableTLS or TableLogin.
 func ParseConnection(key string) (Connection, error) {
 	parts := strings.SplitN(key, ";", 5)
 	if len(parts) != 5 {
-		return Connection{}, errKey
+		return Connection{}, malformed(key)
 	}
-	kind, port, _ := strings.Cut(parts[0], " ")
+	kind, port, _ := strings.Cut(parts[0], ":")
 	number, err := strconv.ParseUint(port, 10, 16)
 	quoted, ok := cutQuoted(parts[4], 4)
 	if err != nil || !ok || kind != "user" && kind != "route" {
-		return Connection{}, errKey
+		return Connection{}, malformed(key)
 	}
 	addr, err := netip.ParseAddr(bare(parts[1]))
 	if err != nil {
-		return Connection{}, errKey
+		return Connection{}, malformed(key)
 	}
 	c := Connection{
 		User: kind == "user", Port: uint16(number),
@@ -182,7 +183,7 @@ func ParseConnection(key string) (Connection, error) {
 func ParseOwn(key string) (login, sender, recipient string, err error) {
 	quoted, ok := cutQuoted(key, 3)
 	if !ok {
-		return "", "", "", errKey
+		return "", "", "", malformed(key)
 	}
 	return policy.DecodeXtext(quoted[0]), quoted[1], quoted[2], nil
 }
@@ -191,7 +192,7 @@ func ParseOwn(key string) (login, sender, recipient string, err error) {
 func ParseRoute(key string) (sender, recipient string, err error) {
 	quoted, ok := cutQuoted(key, 2)
 	if !ok {
-		return "", "", errKey
+		return "", "", malformed(key)
 	}
 	return quoted[0], quoted[1], nil
 }

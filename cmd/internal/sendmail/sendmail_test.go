@@ -20,11 +20,11 @@ func TestParseConnection(t *testing.T) {
 	clear := Connection{Port: 25, Addr: netip.MustParseAddr("2001:db8::1"), Hosts: []string{"2001:db8::1", "b.example"}, Host: "2001:db8::1"}
 	domain := Connection{Port: 25, Addr: netip.MustParseAddr("127.0.0.1"), Hosts: []string{"d.example", "e.example"}, Host: "mx1.d.example", Sender: `"a>;<b"@lab.test`}
 	for key, want := range map[string]Connection{
-		"user 587;192.0.2.1;tlsv1.3;aa:bb;<[smtp.partner.example]>;<[smtp.partner.example]>;<alice+2bx@lab.test>;<alice@partner.example>": full,
-		"user 587;192.0.2.1;tlsv1.3;AA:BB;<[SMTP.partner.example.]>;<smtp.partner.example.>;<alice+2Bx@lab.test>;<alice@partner.example>": full,
-		"route 25;IPv6:2001:db8::1;;;<[IPv6:2001:db8::1]:[b.example]>;<[IPv6:2001:db8::1]>;<>;<>":                                         clear,
-		"route 25;ipv6:2001:db8:0:0:0:0:0:1;none;;<[ipv6:2001:db8::1]:[b.example]>;<[ipv6:2001:db8::1]>;<>;<>":                            clear,
-		`route 25;127.0.0.1;;;<d.example:e.example>;<mx1.d.example>;<>;<"a>;<b"@lab.test>`:                                                domain,
+		"user:587;192.0.2.1;tlsv1.3;aa:bb;<[smtp.partner.example]>;<[smtp.partner.example]>;<alice+2bx@lab.test>;<alice@partner.example>": full,
+		"user:587;192.0.2.1;tlsv1.3;AA:BB;<[SMTP.partner.example.]>;<smtp.partner.example.>;<alice+2Bx@lab.test>;<alice@partner.example>": full,
+		"route:25;IPv6:2001:db8::1;;;<[IPv6:2001:db8::1]:[b.example]>;<[IPv6:2001:db8::1]>;<>;<>":                                         clear,
+		"route:25;ipv6:2001:db8:0:0:0:0:0:1;none;;<[ipv6:2001:db8::1]:[b.example]>;<[ipv6:2001:db8::1]>;<>;<>":                            clear,
+		`route:25;127.0.0.1;;;<d.example:e.example>;<mx1.d.example>;<>;<"a>;<b"@lab.test>`:                                                domain,
 	} {
 		got, err := ParseConnection(key)
 		if err != nil {
@@ -34,9 +34,9 @@ func TestParseConnection(t *testing.T) {
 		}
 	}
 	for _, key := range []string{
-		"", ";", "user 587;192.0.2.1;;;", "user 587;192.0.2.1;;;<h>;<h>;<l>", "user 587;192.0.2.1;;;<h>;<h>;<l>;<s>;<x>", "user 587;192.0.2.1;;;<h>;<h>;<l>;<s>x",
-		"user 587;192.0.2.1;;;<h>;<h>;<l>;s", "else 587;192.0.2.1;;;<h>;<h>;<l>;<s>", "user;192.0.2.1;;;<h>;<h>;<l>;<s>", "user 70000;192.0.2.1;;;<h>;<h>;<l>;<s>",
-		"user 587;localhost;;;<h>;<h>;<l>;<s>", `user 587;192.0.2.1;;;<h>;<h>;<l>;<"s>`, "user 587;;;;<h>;<h>;<l>;<s>",
+		"", ";", "user:587;192.0.2.1;;;", "user:587;192.0.2.1;;;<h>;<h>;<l>", "user:587;192.0.2.1;;;<h>;<h>;<l>;<s>;<x>", "user:587;192.0.2.1;;;<h>;<h>;<l>;<s>x",
+		"user:587;192.0.2.1;;;<h>;<h>;<l>;s", "else:587;192.0.2.1;;;<h>;<h>;<l>;<s>", "user;192.0.2.1;;;<h>;<h>;<l>;<s>", "user:70000;192.0.2.1;;;<h>;<h>;<l>;<s>",
+		"user:587;localhost;;;<h>;<h>;<l>;<s>", `user:587;192.0.2.1;;;<h>;<h>;<l>;<"s>`, "user:587;;;;<h>;<h>;<l>;<s>",
 	} {
 		if got, err := ParseConnection(key); err == nil {
 			t.Errorf("%q is read as %+v", key, got)
