@@ -35,7 +35,7 @@ var layers = map[string]string{
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",
-	"cmd/internal/sendmail":    "milter policy policy/config",
+	"cmd/internal/sendmail":    "milter milter/tlsprobe policy policy/config",
 	"cmd/internal/verify":      "policy milter/tlsprobe",
 	"cmd/internal/doctor":      "all",
 	"cmd/internal/manual":      "policy policy/config",

@@ -44,7 +44,7 @@ func newRelay(t *testing.T, settings string, change func(*lab.Config)) *relay {
 }
 
 // homeMailboxes are those of relays.
-var homeMailboxes = []string{"user@home.example"}
+var homeMailboxes = []string{"user@home.example", "boss@home.example"}
 
 // newRelayOn is newRelay with either mail server; change is for Postfix only.
 func newRelayOn(t *testing.T, on, settings string, change func(*lab.Config)) *relay {
@@ -52,8 +52,15 @@ func newRelayOn(t *testing.T, on, settings string, change func(*lab.Config)) *re
 	if on == onPostfix {
 		return newRelay(t, settings, change)
 	}
+	return newSendmailRelay(t, settings, lab.SendmailConfig{})
+}
+
+// newSendmailRelay is newRelay with a Sendmail.
+func newSendmailRelay(t *testing.T, settings string, c lab.SendmailConfig) *relay {
+	t.Helper()
 	r := &relay{site: &site{t: t}, direct: newSink(t, nil)}
-	r.mta = startSendmail(t, lab.SendmailConfig{Mailboxes: homeMailboxes, Relay: at(r.direct), Aliases: "team: user, far@remote.example"})
+	c.Mailboxes, c.Relay = homeMailboxes, at(r.direct)
+	r.mta = startSendmail(t, c)
 	r.start(settings)
 	r.wireSendmail()
 	return r

@@ -41,7 +41,7 @@ relay.lab.test wildcard          tls      tls       tls       -         -       
 // tlsFaults are how the log says what is wrong: Postfix's where it judges the host by itself, or
 // gatemilter's.
 var tlsFaults = map[string]struct{ postfix, gatemilter *regexp.Regexp }{
-	"starttls": {regexp.MustCompile("TLS is required, but was not offered"), regexp.MustCompile("^require_tls of route .* does not offer STARTTLS")},
+	"starttls": {regexp.MustCompile("TLS is required, but was not offered"), regexp.MustCompile("^require_tls of route .* (does not offer STARTTLS|has no TLS)")},
 	"CA":       {regexp.MustCompile("self-signed certificate|untrusted issuer"), regexp.MustCompile("^require_ca of route .*(signed with its own key|is no trusted CA)")},
 	"expired":  {regexp.MustCompile("certificate has expired"), regexp.MustCompile("^require_ca of route .* expired on")},
 	"name":     {regexp.MustCompile("(hostname|IP address) mismatch"), regexp.MustCompile("^verify_hostname of route .* is not for")},
@@ -49,22 +49,28 @@ var tlsFaults = map[string]struct{ postfix, gatemilter *regexp.Regexp }{
 
 // tlsCertificates are those of tlsOutcomes, by two authorities.
 func tlsCertificates(ca, other *lab.CA) map[string]*lab.Cert {
+	return certificatesFor(ca, other, "127.0.0.1", "localhost", "relay.lab.test")
+}
+
+// certificatesFor are those for a host with another address and other names, of which
+// "localhost" and the like is the first.
+func certificatesFor(ca, other *lab.CA, address string, hosts ...string) map[string]*lab.Cert {
 	names := func(hosts ...string) lab.Subject { return lab.Subject{Hosts: hosts} }
-	good, wrong := names("localhost", "relay.lab.test"), names("other.lab.test")
+	good, wrong := names(hosts...), names("other.lab.test")
 	past := good
 	past.NotBefore, past.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
 	return map[string]*lab.Cert{
 		"good":              must(ca.Issue(good)),
 		"wrong-name":        must(ca.Issue(wrong)),
 		"wildcard":          must(ca.Issue(names("*.lab.test"))),
-		"common-name":       must(ca.Issue(lab.Subject{CommonName: "localhost"})),
-		"address":           must(ca.Issue(names("127.0.0.1"))),
+		"common-name":       must(ca.Issue(lab.Subject{CommonName: hosts[0]})),
+		"address":           must(ca.Issue(names(address))),
 		"self-signed":       must(lab.SelfSigned(good)),
 		"expired":           must(ca.Issue(past)),
 		"other-CA":          must(other.Issue(good)),
 		"other-CA-and-name": must(other.Issue(wrong)),
 		"other-CA-expired":  must(other.Issue(past)),
-		"other-CA-address":  must(other.Issue(names("127.0.0.1"))),
+		"other-CA-address":  must(other.Issue(names(address))),
 		"none":              nil,
 	}
 }
@@ -88,7 +94,7 @@ type tlsWay struct {
 	sink                                   *lab.Sink
 }
 
-func tlsWays(t *testing.T, certificates map[string]*lab.Cert) (ways []tlsWay) {
+func tlsWays(t *testing.T, start func(n int, host, certificate string) (as string, s *lab.Sink)) (ways []tlsWay) {
 	lines := strings.Split(strings.TrimSpace(tlsOutcomes), "\n")
 	columns := strings.Fields(lines[0])
 	for _, line := range lines[1:] {
@@ -98,7 +104,8 @@ func tlsWays(t *testing.T, certificates map[string]*lab.Cert) (ways []tlsWay) {
 				continue
 			}
 			route := fmt.Sprintf("r%d", len(ways))
-			ways = append(ways, tlsWay{route, cells[0], cells[1], columns[i], want, newSink(t, certificates[cells[1]])})
+			host, sink := start(len(ways), cells[0], cells[1])
+			ways = append(ways, tlsWay{route, host, cells[1], columns[i], want, sink})
 		}
 	}
 	return ways
@@ -113,17 +120,26 @@ func (w tlsWay) port() uint16      { return w.sink.Addr().Port() }
 
 // R5, R6, R7, R9: each demand against each certificate. What isn't as demanded is neither sent in
 // clear nor to a host whose identity is not proved: it waits, and the log says why.
-func TestRouteTLS(t *testing.T) {
+func TestRouteTLS(t *testing.T) { onBoth(t, testRouteTLS) }
+
+func testRouteTLS(t *testing.T, on string) {
 	ca, other := must(lab.NewCA("Relay CA")), must(lab.NewCA("Other CA"))
 	system := writeCA(t, ca)
 	t.Setenv("SSL_CERT_FILE", system) // for gatemilter
 	demands := tlsDemands(writeCA(t, other))
-	ways := tlsWays(t, tlsCertificates(ca, other))
+	certificates := tlsCertificates(ca, other)
+	start := func(_ int, host, certificate string) (string, *lab.Sink) {
+		return host, newSink(t, certificates[certificate])
+	}
+	if on == onSendmail {
+		start = hostsOfOnePort(t, ca, other)
+	}
+	ways := tlsWays(t, start)
 	settings := ""
 	for _, w := range ways {
 		settings += fmt.Sprintf("[route %s]\nhost = %s:%d\n%s[sender %s]\nroute = %s\n", w.route, w.host, w.port(), demands[w.demand], w.sender(), w.route)
 	}
-	r := newRelay(t, settings, func(c *lab.Config) {
+	r := newRelayOn(t, on, settings, func(c *lab.Config) {
 		c.Chroot = true
 		c.Main += "smtp_host_lookup = native\n"
 		c.Files = map[string]string{"etc/hosts": "127.0.0.1 localhost relay.lab.test\n", "etc/nsswitch.conf": "hosts: files\n"}
@@ -147,12 +163,42 @@ func TestRouteTLS(t *testing.T) {
 	}
 }
 
+// hostsOfOnePort starts mail hosts that have one port, so that Sendmail can have a mailer for it, and
+// different addresses and names.
+func hostsOfOnePort(t *testing.T, ca, other *lab.CA) func(n int, host, certificate string) (string, *lab.Sink) {
+	var port uint16
+	var zone strings.Builder
+	zone.WriteString(". SOA ns.example. admin.example. 1 3600 600 86400 60\n")
+	const hosts = 200
+	address := func(n int) string { return fmt.Sprintf("127.0.1.%d", n+1) }
+	names := map[string]string{"localhost": "r%d.home.test", "relay.lab.test": "r%d.lab.test"}
+	for n := range hosts {
+		for _, name := range names {
+			fmt.Fprintf(&zone, name+" A %s\n", n, address(n))
+		}
+	}
+	startIsolatedDNS(t, zone.String())
+	return func(n int, host, certificate string) (string, *lab.Sink) {
+		known := certificatesFor(ca, other, address(n), fmt.Sprintf(names["localhost"], n), fmt.Sprintf(names["relay.lab.test"], n))
+		s := newServer(t, lab.SinkConfig{IP: address(n), Port: port, Cert: known[certificate]})
+		port = s.Addr().Port()
+		if name, ok := names[host]; ok {
+			return fmt.Sprintf(name, n), s
+		}
+		return address(n), s
+	}
+}
+
 // blames waits until the log of who judges the host says what is wrong with it.
 func (r *relay) blames(w tlsWay) {
 	r.t.Helper()
 	fault := tlsFaults[w.want]
 	var said func() bool
-	if w.demand == "TLS" || w.demand == "all" { // which Postfix has words for
+	nexthop := fmt.Sprintf("[%s]:%d", w.host, w.port())
+	if r.onSendmail() {
+		nexthop = w.host
+	}
+	if !r.onSendmail() && (w.demand == "TLS" || w.demand == "all") { // which Postfix has words for
 		port := fmt.Sprintf("]:%d", w.port())
 		said = func() bool {
 			return slices.ContainsFunc(strings.Split(r.Log(), "\n"), func(line string) bool {
@@ -160,7 +206,6 @@ func (r *relay) blames(w tlsWay) {
 			})
 		}
 	} else {
-		nexthop := fmt.Sprintf("[%s]:%d", w.host, w.port())
 		said = func() bool {
 			return slices.ContainsFunc(r.daemon.entries(), func(e entry) bool {
 				return e["nexthop"] == nexthop && fault.gatemilter.MatchString(fmt.Sprint(e["error"]))
@@ -175,14 +220,24 @@ func (r *relay) blames(w tlsWay) {
 // R3, R9: a host that is not as demanded is left for the next one, whoever judges it. What
 // main.cf has for other mail does not count: neither its fallback relay, nor that its relay
 // speaks TLS from the start.
-func TestRouteTLSFailover(t *testing.T) {
+func TestRouteTLSFailover(t *testing.T) { onBoth(t, testRouteTLSFailover) }
+
+func testRouteTLSFailover(t *testing.T, on string) {
 	ca := must(lab.NewCA("Relay CA"))
 	trusted := writeCA(t, ca)
 	t.Setenv("SSL_CERT_FILE", trusted)
 	ip := lab.Subject{Hosts: []string{"127.0.0.1"}}
+	if on == onSendmail {
+		ip.Hosts = []string{"127.0.0.2"}
+	}
 	settings, seconds := "", map[string]*lab.Sink{}
 	for name, demand := range map[string]string{"postfix": "", "gatemilter": "verify_hostname = no\n", "nobody": ""} {
-		bad, second := newSink(t, must(lab.SelfSigned(ip))), newSink(t, must(ca.Issue(ip)))
+		bad := newSink(t, must(lab.SelfSigned(ip)))
+		c := lab.SinkConfig{Cert: must(ca.Issue(ip)), IP: ip.Hosts[0]}
+		if on == onSendmail {
+			c.Port = bad.Addr().Port()
+		}
+		second := newServer(t, c)
 		if name == "nobody" {
 			second.Close()
 		}
@@ -190,7 +245,7 @@ func TestRouteTLSFailover(t *testing.T) {
 		settings += fmt.Sprintf("[route %s]\nprimary = %s 100\nsecondary = %s 100\n%s[sender %s@lab.test]\nroute = %s\n", name, bad.Addr(), second.Addr(), demand, name, name)
 	}
 	fallback := newSink(t, must(ca.Issue(ip)))
-	r := newRelay(t, settings, func(c *lab.Config) {
+	r := newRelayOn(t, on, settings, func(c *lab.Config) {
 		c.Main += "smtp_tls_CAfile = /nowhere\nsmtp_fallback_relay = " + at(fallback) + "\nsmtp_tls_wrappermode = yes\nsmtp_tls_security_level = encrypt\n"
 	})
 	for name, second := range seconds {
@@ -210,11 +265,13 @@ func TestRouteTLSFailover(t *testing.T) {
 
 // R4, R7: the hosts of a route with mx_lookup are the MX hosts of a domain, in their order, and it is
 // their names that count.
-func TestRouteMX(t *testing.T) {
+func TestRouteMX(t *testing.T) { onBoth(t, testRouteMX) }
+
+func testRouteMX(t *testing.T, on string) {
 	ca := must(lab.NewCA("Relay CA"))
 	named := func(names ...string) *lab.Cert { return must(ca.Issue(lab.Subject{Hosts: names})) }
 	host, domain := newSink(t, named("mx2.good.test")), newSink(t, named("domain.test"))
-	dns := startDNS(t, fmt.Sprintf(`
+	zone := fmt.Sprintf(`
 good.test MX 10 mx1.good.test.
 good.test MX 20 mx2.good.test.
 mx1.good.test A 127.0.0.99
@@ -223,14 +280,21 @@ domain.test MX 10 mx.domain.test.
 mx.domain.test A %s
 good.test A 127.0.0.99
 domain.test A 127.0.0.99
-`, host.Addr().Addr(), domain.Addr().Addr()))
-	r := newRelay(t, fmt.Sprintf("[route host]\nhost = good.test:%d\nmx_lookup = yes\n[route domain]\nhost = domain.test:%d\nmx_lookup = yes\n"+
-		"[sender @host.test]\nroute = host\n[sender @domain.test]\nroute = domain\n", host.Addr().Port(), domain.Addr().Port()),
-		func(c *lab.Config) {
+`, host.Addr().Addr(), domain.Addr().Addr())
+	trust(t, ca)
+	settings := fmt.Sprintf("[route host]\nhost = good.test:%d\nmx_lookup = yes\n[route domain]\nhost = domain.test:%d\nmx_lookup = yes\n"+
+		"[sender @host.test]\nroute = host\n[sender @domain.test]\nroute = domain\n", host.Addr().Port(), domain.Addr().Port())
+	var r *relay
+	if on == onSendmail {
+		startIsolatedDNS(t, zone)
+		r = newSendmailRelay(t, settings, lab.SendmailConfig{DNS: true})
+	} else {
+		resolver := netip.MustParseAddrPort(startDNS(t, zone).Addr()).Addr()
+		r = newRelay(t, settings, func(c *lab.Config) {
 			c.Chroot = true
-			c.Files = map[string]string{"etc/resolv.conf": "nameserver " + netip.MustParseAddrPort(dns.Addr()).Addr().String() + "\n"}
-			trust(t, ca)
+			c.Files = map[string]string{"etc/resolv.conf": "nameserver " + resolver.String() + "\n"}
 		})
+	}
 	sent, waits := r.far(), r.far()
 	r.mail("alice@host.test", sent)
 	r.mail("alice@domain.test", waits)
@@ -238,7 +302,8 @@ domain.test A 127.0.0.99
 	if !got(host, sent) || len(domain.Taken()) > 0 {
 		t.Errorf("arrived at the second MX host: %v; at one without its name: %v", host.Taken(), domain.Taken())
 	}
-	if reason := r.deferred(waits); !strings.Contains(reason, "not verified") {
+	why := map[string]string{onPostfix: "not verified", onSendmail: "verify_hostname of route domain fails"}[on]
+	if reason := r.deferred(waits); !strings.Contains(reason, why) {
 		t.Errorf("deferred: %s", reason)
 	}
 }

@@ -186,11 +186,13 @@ func (r *relay) checkSecrets() {
 }
 
 // O3: without allow_user_gateways, our servers send it on behalf, and the log says so.
-func TestUserGatewaysNotAllowed(t *testing.T) {
-	ca := must(lab.NewCA("Partner CA"))
-	partner, gateway := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}}), newSink(t, nil)
+func TestUserGatewaysNotAllowed(t *testing.T) { onBoth(t, testUserGatewaysNotAllowed) }
+
+func testUserGatewaysNotAllowed(t *testing.T, on string) {
+	trustNew := func() *lab.CA { ca := must(lab.NewCA("Partner CA")); trust(t, ca); return ca }
+	partner, gateway := newServer(t, lab.SinkConfig{Cert: certified(trustNew()), Logins: map[string]string{"alice": alicesPassword}}), newSink(t, nil)
 	settings := inClear("gateway", gateway) + "[outbound]\ngateway = gateway\nallow_user_gateways = %s\n[user alice@lab.test]\n" + own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)
-	r := newRelay(t, fmt.Sprintf(settings, "no"), func(c *lab.Config) { trust(t, ca) })
+	r := newRelayOn(t, on, fmt.Sprintf(settings, "no"), nil)
 	to := r.far()
 	r.write("alice@lab.test", "alice@partner.example", by("alice@partner.example", to), to)
 	r.arrives(to, gateway)
@@ -214,18 +216,19 @@ func TestUserGatewaysNotAllowed(t *testing.T) {
 
 // O9: a message that was queued before a user changed his server shows no password to the
 // old one: neither where that is nobody's any more, nor where others still use it.
-func TestUserGatewayChanged(t *testing.T) {
+func TestUserGatewayChanged(t *testing.T) { onBoth(t, testUserGatewayChanged) }
+
+func testUserGatewayChanged(t *testing.T, on string) {
 	for _, others := range []bool{false, true} {
 		t.Run(fmt.Sprintf("others use the old server %v", others), func(t *testing.T) {
 			ca := must(lab.NewCA("Partner CA"))
 			logins := map[string]string{"alice": alicesPassword, "bob": bobsPassword}
-			old, now := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: logins}), newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: logins})
+			old := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: logins})
+			now := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": bobsPassword}})
 			users := "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n[user bob@lab.test]\n"
 			bob := own("bob@lab.test", "bob@partner.example", old, "bob", bobsPassword)
-			r := newRelay(t, users+own("alice@lab.test", "alice@partner.example", old, "alice", alicesPassword), func(c *lab.Config) {
-				impatient(c)
-				trust(t, ca)
-			})
+			trust(t, ca)
+			r := newRelayOn(t, on, users+own("alice@lab.test", "alice@partner.example", old, "alice", alicesPassword), impatient)
 			old.Close()
 			to := r.far()
 			r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", to), to)
@@ -236,6 +239,18 @@ func TestUserGatewayChanged(t *testing.T) {
 			}
 			r.reload(users)
 			r.open(old)
+			if on == onSendmail { // which asks for the way again at each attempt
+				r.setUp()
+				r.arrives(to, now)
+				if a := old.Attempts(); len(a)+len(old.Taken()) > 0 {
+					t.Errorf("the old server was shown %+v", a)
+				}
+				if m := taken(now, to); m.Login != "alice" || now.Attempts()[0].Password != bobsPassword {
+					t.Errorf("arrived as %+v, with %+v", m, now.Attempts())
+				}
+				r.checkSecrets()
+				return
+			}
 			want := noPermission
 			if others {
 				want = noLogin
@@ -263,19 +278,30 @@ func TestUserGatewayChanged(t *testing.T) {
 	}
 }
 
-// userFaults are what is wrong with a user's own server, and how Postfix says it.
-var userFaults = map[string]*regexp.Regexp{
-	"wrong name":  regexp.MustCompile("not verified"),
-	"self-signed": regexp.MustCompile("not verified"),
-	"expired":     regexp.MustCompile("not verified"),
-	"other CA":    regexp.MustCompile("not verified"),
-	"no TLS":      regexp.MustCompile(noPermission),
+// userFaults are what is wrong with a user's own server, and how the mail server says it.
+var userFaults = map[string]map[string]*regexp.Regexp{
+	onPostfix: {
+		"wrong name":  regexp.MustCompile("not verified"),
+		"self-signed": regexp.MustCompile("not verified"),
+		"expired":     regexp.MustCompile("not verified"),
+		"other CA":    regexp.MustCompile("not verified"),
+		"no TLS":      regexp.MustCompile(noPermission),
+	},
+	onSendmail: {
+		"wrong name":  regexp.MustCompile("is not for"),
+		"self-signed": regexp.MustCompile("signed with its own key"),
+		"expired":     regexp.MustCompile("expired on"),
+		"other CA":    regexp.MustCompile("no trusted CA"),
+		"no TLS":      regexp.MustCompile("needs TLS"),
+	},
 }
 
 // O4, R9: a server that is not as it should be is shown no password and no mail, with
 // STARTTLS or TLS from the start. What is wrong with the login itself lets the mail wait
 // too. All of it leaves by itself when it is put right.
-func TestUserGatewayFaults(t *testing.T) {
+func TestUserGatewayFaults(t *testing.T) { onBoth(t, testUserGatewayFaults) }
+
+func testUserGatewayFaults(t *testing.T, on string) {
 	ca, other := must(lab.NewCA("Partner CA")), must(lab.NewCA("Other CA"))
 	certificates := tlsCertificates(ca, other)
 	certs := map[string]*lab.Cert{
@@ -294,7 +320,7 @@ func TestUserGatewayFaults(t *testing.T) {
 	var faults []fault
 	for name, cert := range certs {
 		for _, implicit := range []bool{false, true} {
-			if implicit && cert == nil {
+			if implicit && (cert == nil || on == onSendmail) { // which can't do that
 				continue
 			}
 			f := fault{name: name, implicit: implicit, server: newServer(t, lab.SinkConfig{Cert: cert, Implicit: implicit, Logins: logins}), to: fmt.Sprintf("fault%d", len(faults))}
@@ -313,10 +339,8 @@ func TestUserGatewayFaults(t *testing.T) {
 	withPassword := func() string {
 		return settings + own("alice@lab.test", "good@partner.example", good, "alice", password)
 	}
-	r := newRelay(t, withPassword(), func(c *lab.Config) {
-		impatient(c)
-		trust(t, ca)
-	})
+	trust(t, ca)
+	r := newRelayOn(t, on, withPassword(), impatient)
 	send := func(name string) {
 		r.write("alice@lab.test", "alice@lab.test", by(name+"@partner.example", name), name+"@remote.example")
 	}
@@ -330,14 +354,15 @@ func TestUserGatewayFaults(t *testing.T) {
 		t.Errorf("without TLS, it arrived as %+v", m)
 	}
 	for _, f := range faults {
-		if reason := r.deferred(f.to + "@remote.example"); !userFaults[f.name].MatchString(reason) {
+		if reason := r.deferred(f.to + "@remote.example"); !userFaults[on][f.name].MatchString(reason) {
 			t.Errorf("%s, from the start %v: deferred: %s", f.name, f.implicit, reason)
 		}
 		if seen := f.server.Attempts(); len(seen)+len(f.server.Taken()) > 0 {
 			t.Errorf("%s, from the start %v: the server was shown %+v", f.name, f.implicit, seen)
 		}
 	}
-	if reason := r.deferred("good@remote.example"); !strings.Contains(reason, "SASL authentication failed") {
+	refused := map[string]string{onPostfix: "SASL authentication failed", onSendmail: "refuses the login:535 5.7.8"}[on]
+	if reason := r.deferred("good@remote.example"); !strings.Contains(reason, refused) {
 		t.Errorf("wrong password: deferred: %s", reason)
 	}
 	password = alicesPassword
@@ -350,13 +375,18 @@ func TestUserGatewayFaults(t *testing.T) {
 
 // O4, O9: a server that offers no login gets no mail, though it would take it, and is shown
 // no password. The mail leaves with login as soon as there is one.
-func TestUserGatewayWithoutLogin(t *testing.T) {
+func TestUserGatewayWithoutLogin(t *testing.T) { onBoth(t, testUserGatewayWithoutLogin) }
+
+func testUserGatewayWithoutLogin(t *testing.T, on string) {
 	ca := must(lab.NewCA("Partner CA"))
 	logins := map[string]string{"alice": alicesPassword}
 	open := map[string]lab.SinkConfig{
 		"starttls": {Cert: certified(ca)},
 		"implicit": {Cert: certified(ca), Implicit: true},
 		"none":     {},
+	}
+	if on == onSendmail {
+		delete(open, "implicit")
 	}
 	settings := "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"
 	servers := map[string]*lab.Sink{}
@@ -366,17 +396,22 @@ func TestUserGatewayWithoutLogin(t *testing.T) {
 	}
 	later := newServer(t, lab.SinkConfig{Cert: must(lab.SelfSigned(lab.Subject{Hosts: []string{"127.0.0.1"}})), Logins: logins})
 	settings += own("alice@lab.test", "later@partner.example", later, "alice", alicesPassword, "tls = none")
-	r := newRelay(t, settings, func(c *lab.Config) {
-		impatient(c)
-		trust(t, ca)
-	})
+	trust(t, ca)
+	r := newRelayOn(t, on, settings, impatient)
 	send := func(name string) {
 		r.write("alice@lab.test", "alice@lab.test", by(name+"@partner.example", name), name+"@remote.example")
 	}
 	for tls, s := range servers {
 		send(tls)
-		if reason := r.deferred(tls + "@remote.example"); reason != noPermission {
+		want := map[string]string{onPostfix: noPermission, onSendmail: "Deferred: 454 4.7.0 gatemilter: the server offers none of the logins PLAIN,LOGIN,CRAM-MD5"}[on]
+		if reason := r.deferred(tls + "@remote.example"); reason != want {
 			t.Errorf("%s: deferred: %s", tls, reason)
+		}
+		if on == onSendmail {
+			if all := s.Taken(); slices.ContainsFunc(all, func(m lab.Taken) bool { return len(m.To) > 0 || m.Data != "" }) || len(s.Attempts()) > 0 {
+				t.Errorf("%s: taken %+v, attempts %+v", tls, all, s.Attempts())
+			}
+			continue
 		}
 		r.daemon.wait(t, "why mail for "+tls+" waits", func(e entry) bool {
 			return e["message"] == "mail is held back: the user's server is not seen to offer a login" && e["error"] == "the server offers no login" &&
@@ -394,8 +429,8 @@ func TestUserGatewayWithoutLogin(t *testing.T) {
 	}
 	for tls, s := range servers {
 		s.Close()
-		if taken := s.Taken(); len(taken) > 0 {
-			t.Errorf("%s: taken %+v", tls, taken)
+		if all := s.Taken(); slices.ContainsFunc(all, func(m lab.Taken) bool { return len(m.To) > 0 }) {
+			t.Errorf("%s: taken %+v", tls, all)
 		}
 		c := open[tls]
 		c.Port, c.Logins = s.Addr().Port(), logins
@@ -413,20 +448,21 @@ func TestUserGatewayWithoutLogin(t *testing.T) {
 
 // O10: without gatemilter, users' mail waits, never takes another way and never leaves
 // without login; it leaves by itself when gatemilter is back.
-func TestUserGatewayDown(t *testing.T) {
+func TestUserGatewayDown(t *testing.T) { onBoth(t, testUserGatewayDown) }
+
+func testUserGatewayDown(t *testing.T, on string) {
 	ca := must(lab.NewCA("Partner CA"))
 	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
 	settings := "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n" + own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)
-	r := newRelay(t, settings, func(c *lab.Config) {
-		impatient(c)
-		trust(t, ca)
-	})
+	trust(t, ca)
+	r := newRelayOn(t, on, settings, impatient)
 	// Killed after the server has been chosen, before the login is asked for: the first
-	// connection is the probe of the server, the second one the mail server's.
+	// connection is the probe of the server, the second one the mail server's. (Sendmail
+	// connects before it asks.)
 	begun, killed := make(chan bool, 2), make(chan bool)
 	var connections atomic.Int32
 	partner.Answer(func(line string) string {
-		if line == "" && connections.Add(1) > 1 {
+		if line == "" && (connections.Add(1) > 1 || on == onSendmail) {
 			begun <- true
 			<-killed
 		}
@@ -438,14 +474,14 @@ func TestUserGatewayDown(t *testing.T) {
 	r.daemon.stop(syscall.SIGKILL)
 	close(killed)
 	// Postfix may have tried again already, and then asks for the permission first.
-	if reason := r.deferred(to); !strings.Contains(reason, noLogin) && !strings.Contains(reason, noPermission) {
+	if reason := r.deferred(to); !strings.Contains(reason, noLogin) && !strings.Contains(reason, noPermission) && !strings.Contains(reason, noAnswer) {
 		t.Errorf("deferred: %s", reason)
 	}
 	usually(partner)
 	// Nobody's mail is taken meanwhile: nobody can tell which way it would go.
 	client := must(lab.Dial(t.Context(), r.Addr()))
 	defer client.Close()
-	r.ok(client.Ehlo("client.example"))
+	must(client.Ehlo("client.example"))
 	if reply := must(client.Mail("alice@lab.test")); reply.Code != 451 {
 		t.Errorf("MAIL without gatemilter: %v", reply)
 	}
@@ -459,17 +495,20 @@ func TestUserGatewayDown(t *testing.T) {
 
 // O6, R3: what the user's server refuses for good goes back to his other address, as a
 // bounce, by the usual way; also what the server can't take because it lacks SMTPUTF8.
-func TestUserGatewayBounces(t *testing.T) {
+func TestUserGatewayBounces(t *testing.T) { onBoth(t, testUserGatewayBounces) }
+
+func testUserGatewayBounces(t *testing.T, on string) {
 	ca := must(lab.NewCA("Partner CA"))
 	logins := map[string]string{"alice": alicesPassword}
 	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: logins})
 	international := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: logins, SMTPUTF8: true})
 	home := newServer(t, lab.SinkConfig{SMTPUTF8: true}) // where our own server sends directly
-	r := newRelay(t, "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)+
-		own("alice@lab.test", "alice@bücher.example", international, "alice", alicesPassword), func(c *lab.Config) {
-		c.Relay = at(home)
-		trust(t, ca)
-	})
+	trust(t, ca)
+	r := newRelayOn(t, on, "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)+
+		own("alice@lab.test", "alice@bücher.example", international, "alice", alicesPassword), func(c *lab.Config) { c.Relay = at(home) })
+	if on == onSendmail {
+		home = r.direct
+	}
 	partner.Answer(func(line string) string {
 		if strings.HasPrefix(strings.ToUpper(line), "RCPT TO:<NOBODY@") {
 			return "550 5.1.1 unknown"
@@ -482,6 +521,9 @@ func TestUserGatewayBounces(t *testing.T) {
 		t.Errorf("returned as %+v", m)
 	}
 
+	if on == onSendmail { // which takes no SMTPUTF8 as it is commonly set
+		return
+	}
 	bounces := len(home.Taken())
 	r.writeUTF8("jürgen@remote.example", by("alice@partner.example", "Grüße"))
 	r.idle()
@@ -510,10 +552,12 @@ func (r *relay) writeUTF8(to, message string) {
 }
 
 // O8: rewrite and accept, as the mail leaves.
-func TestUnknownSender(t *testing.T) {
+func TestUnknownSender(t *testing.T) { onBoth(t, testUnknownSender) }
+
+func testUnknownSender(t *testing.T, on string) {
 	gateway := newSink(t, nil)
 	settings := inClear("gateway", gateway) + "[outbound]\ngateway = gateway\nunknown_sender = %s\n[user alice@lab.test]\n"
-	r := newRelay(t, fmt.Sprintf(settings, "rewrite"), nil)
+	r := newRelayOn(t, on, fmt.Sprintf(settings, "rewrite"), nil)
 	type sent struct {
 		Envelope     string
 		From, Sender []string
@@ -539,20 +583,15 @@ func TestUnknownSender(t *testing.T) {
 
 // O2: mail for some recipients takes a route whoever sends it, also where it would stay
 // here. Without gatemilter, only such mail waits.
-func TestRoutesByRecipient(t *testing.T) {
-	for _, chroot := range []bool{false, true} {
-		t.Run(fmt.Sprintf("chroot %v", chroot), func(t *testing.T) { testRoutesByRecipient(t, chroot) })
-	}
-}
+func TestRoutesByRecipient(t *testing.T) { onAll(t, testRoutesByRecipient) }
 
-func testRoutesByRecipient(t *testing.T, chroot bool) {
+func testRoutesByRecipient(t *testing.T, on string, chroot bool) {
 	plant, boss, gateway := newSink(t, nil), newSink(t, nil), newSink(t, nil)
 	settings := inClear("plant", plant) + inClear("boss", boss) + inClear("gateway", gateway) +
 		"[outbound]\ngateway = gateway\n[recipient @plant.example]\nroute = plant\n[recipient boss@home.example]\nroute = boss\n[recipient @bücher.example]\nroute = plant\n"
-	r := newRelay(t, settings, func(c *lab.Config) {
+	r := newRelayOn(t, on, settings, func(c *lab.Config) {
 		impatient(c)
 		c.Chroot = chroot
-		c.Mailboxes = append(c.Mailboxes, "boss@home.example")
 		c.Main += "recipient_delimiter = +\n"
 		c.Services = map[string]string{"plain": "-o smtpd_milters="}
 	})
@@ -572,16 +611,18 @@ func testRoutesByRecipient(t *testing.T, chroot bool) {
 	}
 
 	r.daemon.stop(syscall.SIGKILL)
-	client := must(lab.Dial(t.Context(), r.postfix().ServiceAddr("plain")))
-	defer client.Close()
-	r.ok(client.Ehlo("client.example"))
-	r.ok(client.Mail(""))
-	r.ok(client.Rcpt("user@home.example"))
-	if reply := must(client.Rcpt("later@plant.example")); reply.Code != 451 {
-		t.Errorf("a recipient with a rule, without gatemilter: %v", reply)
+	if on == onPostfix { // Sendmail's milter can't be left out for some clients
+		client := must(lab.Dial(t.Context(), r.postfix().ServiceAddr("plain")))
+		defer client.Close()
+		r.ok(client.Ehlo("client.example"))
+		r.ok(client.Mail(""))
+		r.ok(client.Rcpt("user@home.example"))
+		if reply := must(client.Rcpt("later@plant.example")); reply.Code != 451 {
+			t.Errorf("a recipient with a rule, without gatemilter: %v", reply)
+		}
+		client.Close()
 	}
-	client.Close()
-	// Changed rules are a change for Postfix, too.
+	// Changed rules are a change for the mail server, too.
 	r.start(strings.Replace(settings, "[recipient @plant.example]", "[recipient @mill.example]", 1))
 	r.setUp("--apply")
 	r.mail("alice@lab.test", "y@plant.example")

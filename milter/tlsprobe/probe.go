@@ -29,8 +29,10 @@ type Prober struct {
 	// HELO is how to introduce ourselves; empty: by the connection's address.
 	HELO string
 	// Timeout bounds each step: the lookup, connecting, each answer, the handshake.
-	// Zero means 30 seconds. There are at most eight steps.
+	// Zero means 30 seconds. There are at most eight steps, and those of a login.
 	Timeout time.Duration
+	// Login is tried at last; nil: no attempt is made.
+	Login *Login
 }
 
 // Probe finds out what a host offers. The certificate has to chain to one of roots;
@@ -47,7 +49,7 @@ func (p *Prober) Probe(ctx context.Context, t Target, roots *x509.CertPool) (Rep
 			return Report{}, fmt.Errorf("the system's CA certificates can't be read: %w: install them or name a file with some", err)
 		}
 	}
-	run := run{Prober: p.withDefaults(), report: Report{Target: t}}
+	run := run{Prober: p.withDefaults(), report: Report{Target: t}, roots: roots}
 	err := run.session(ctx)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return Report{}, ctx.Err()
@@ -86,6 +88,7 @@ type run struct {
 	Prober
 	report Report
 	chain  []*x509.Certificate
+	roots  *x509.CertPool
 }
 
 // session is a whole session with the host. Its error ended it early.
@@ -158,11 +161,14 @@ func (r *run) startTLS(s *session) error {
 	return r.offers(s)
 }
 
-// offers notes what the host offers at last.
+// offers notes what the host offers at last, and tries the login.
 func (r *run) offers(s *session) error {
 	answer, err := s.ehlo(r.HELO)
+	if err != nil {
+		return err
+	}
 	r.report.Auth = answer.auth()
-	return err
+	return r.logIn(s)
 }
 
 func (r *run) greet(s *session) error {

@@ -27,6 +27,8 @@ type Report struct {
 	// Login is whether Postfix can log in with one of them, or why it is not known. Routes
 	// don't need it, users' own servers do.
 	Login Check
+	// Accepted is whether Prober.Login was, or why not.
+	Accepted Check
 
 	// Warnings are about what holds today but won't for long.
 	Warnings []Finding
@@ -72,6 +74,7 @@ const (
 	HandshakeFailed Problem = "handshake-failed"
 	TLSTooOld       Problem = "tls-too-old"
 	NoLogin         Problem = "no-login" // nothing that a route would demand
+	LoginRefused    Problem = "login-refused"
 
 	SelfSigned   Problem = "self-signed"
 	UnknownCA    Problem = "unknown-ca"

@@ -78,6 +78,12 @@ func (s *session) answer(to string) (reply, error) {
 
 // command sends a line and reads the answer.
 func (s *session) command(line string) (reply, error) {
+	verb, _, _ := strings.Cut(line, " ")
+	return s.answerTo(line, "an answer to "+verb)
+}
+
+// answerTo sends a line and reads what is described.
+func (s *session) answerTo(line, what string) (reply, error) {
 	if err := s.begin(); err != nil {
 		return reply{}, err
 	}
@@ -86,8 +92,7 @@ func (s *session) command(line string) (reply, error) {
 	if _, err := io.WriteString(s.conn, line+"\r\n"); err != nil && !isClosed(err) {
 		return reply{}, err
 	}
-	verb, _, _ := strings.Cut(line, " ")
-	return s.answer("an answer to " + verb)
+	return s.answer(what)
 }
 
 // ehlo introduces us. A server that doesn't know EHLO has no extensions: Postfix goes on

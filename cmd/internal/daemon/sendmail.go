@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func (g *generation) permits(ctx context.Context, c sendmail.Connection, d *daem
 	case server.Host != c.Host || server.Port != c.Port:
 		why = "the sender's server is another one now, " + server.Nexthop()
 	default:
-		return g.certificates.hold(ctx, c, demandOf(server), d)
+		return g.certificates.takesLogin(ctx, c, server, d)
 	}
 	d.log.loginWithheld(c.Sender, nexthop, why)
 	return errors.New(why)
@@ -159,15 +160,6 @@ func (g *generation) wayTo(c sendmail.Connection) *way {
 	return nil
 }
 
-// demandOf is what a user's own server has to show, as a route.
-func demandOf(g *policy.UserGateway) *policy.Route {
-	r := &policy.Route{Name: "of the user's server"}
-	if g.TLS != policy.NoTLS {
-		r.TLS = policy.TLSDemand{Required: true, CA: true, Hostname: true}
-	}
-	return r
-}
-
 // maxCertificates is of how many machines is remembered what they have shown.
 const maxCertificates = 10000
 
@@ -178,10 +170,75 @@ type certificates struct {
 	seen map[machine]*look
 }
 
-// A machine is where a host was reached, and for what route.
+// A machine is where a host was reached, and for what route, or for whose login.
 type machine struct {
 	route, host string
 	addr        netip.AddrPort
+}
+
+func machineOf(c sendmail.Connection, purpose string) machine {
+	return machine{purpose, c.Host, netip.AddrPortFrom(c.Addr, c.Port)}
+}
+
+// there is a prober that finds a host only where it is connected.
+func there(c sendmail.Connection) *tlsprobe.Prober {
+	return &tlsprobe.Prober{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{c.Addr}, nil }}
+}
+
+// compare says why the certificate in a connection is not the one that was shown to us.
+func compare(shown string, c sendmail.Connection) error {
+	if shown = sendmail.Fingerprint(shown); shown == c.Fingerprint {
+		return nil
+	}
+	return fmt.Errorf("%s has shown Sendmail a certificate with the fingerprint %q, and us one with %q; if that stays so, set confCERT_FINGERPRINT_ALGORITHM to sha256", c.Host, c.Fingerprint, shown)
+}
+
+// takesLogin says why a user's own server must not be given mail, or nil: Sendmail has no
+// setting that demands a login, and returns the mail to its sender where a server asks for
+// one that it has just refused. So the login is tried before; that takes a connection more
+// for each user, server and minute.
+func (s *certificates) takesLogin(ctx context.Context, c sendmail.Connection, g *policy.UserGateway, d *daemon) error {
+	if g.TLS != policy.NoTLS && c.TLS == "" {
+		return fmt.Errorf("the server of the user needs TLS, and the connection to %s has none", c.Host)
+	}
+	shown, err := s.of(machineOf(c, "login "+c.Login+" "+g.Username)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		shown, err := logIn(ctx, there(c), g)
+		if err != nil {
+			d.log.noLogin(g.Nexthop(), err)
+		}
+		return shown, err
+	})
+	if err != nil || g.TLS == policy.NoTLS {
+		return err
+	}
+	return compare(shown, c)
+}
+
+// logIn tries the login at a user's own server, and returns the fingerprint of its
+// certificate. Without demand for TLS, it is taken if there is any, as Sendmail does.
+func logIn(ctx context.Context, p *tlsprobe.Prober, g *policy.UserGateway) (string, error) {
+	p.Login = &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS}
+	target := tlsprobe.Target{Host: g.Host, Port: g.Port}
+	report, err := p.Probe(ctx, target, nil)
+	if err == nil && g.TLS == policy.NoTLS && report.TLS.Problem == tlsprobe.NoSTARTTLS {
+		target.Clear = true
+		report, err = p.Probe(ctx, target, nil)
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, check := range []tlsprobe.Check{report.TLS, report.Trust, report.Name} {
+		if g.TLS != policy.NoTLS && !check.Holds {
+			return "", errors.New(check.Reason)
+		}
+	}
+	if !report.Accepted.Holds {
+		return "", errors.New(cmp.Or(report.Accepted.Reason, report.TLS.Reason))
+	}
+	if len(report.Chain) == 0 {
+		return "", nil
+	}
+	return report.Chain[0].Fingerprint, nil
 }
 
 // hold says why a connection is not what a route demands, or nil. The host is looked at
@@ -198,20 +255,22 @@ func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *polic
 	case !r.TLS.CA && !r.TLS.Hostname:
 		return nil
 	}
-	shown, err := s.of(machine{r.Name, c.Host, netip.AddrPortFrom(c.Addr, c.Port)}).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
-		there := &tlsprobe.Prober{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{c.Addr}, nil }}
-		report, err := lookAt(ctx, there, policy.Host{Name: c.Host, Port: c.Port}, r)
+	shown, err := s.of(machineOf(c, r.Name)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		report, err := lookAt(ctx, there(c), policy.Host{Name: c.Host, Port: c.Port}, r)
 		if err != nil {
 			d.log.demandFailed(r.Name, c.Host, err)
 			return "", err
 		}
 		return report.Chain[0].Fingerprint, nil
 	})
-	if err == nil && sendmail.Fingerprint(shown) != c.Fingerprint {
-		err = fmt.Errorf("%s has shown Sendmail a certificate with the fingerprint %q, and us one with %q; if that stays so, set confCERT_FINGERPRINT_ALGORITHM to sha256", c.Host, c.Fingerprint, sendmail.Fingerprint(shown))
-		d.log.demandFailed(r.Name, c.Host, err)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := compare(shown, c); err != nil {
+		d.log.demandFailed(r.Name, c.Host, err)
+		return err
+	}
+	return nil
 }
 
 // of returns the look at a machine.

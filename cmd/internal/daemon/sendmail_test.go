@@ -103,6 +103,11 @@ func TestSendmailConnections(t *testing.T) {
 	}
 	t.Setenv("SSL_CERT_FILE", caFile)
 	port := sink.Addr().Port()
+	plain, err := lab.SinkConfig{IP: "127.0.0.9", Port: port, Logins: map[string]string{"clear@partner.example": "other"}}.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(plain.Close)
 	d, _ := usersDaemon(t, fmt.Sprintf(`[route strict]
 host = 127.0.0.1:%d
 ca_file = %s
@@ -128,6 +133,10 @@ password = secret
 server = 127.0.0.9:%[1]d
 tls = none
 password = other
+[user-gateway a@home.example wrong@partner.example]
+server = 127.0.0.9:%[1]d
+tls = none
+password = wrong
 `, port, caFile))
 	ask := asks(t, d)
 	shown := hexDigest(t, cert)
@@ -149,7 +158,9 @@ password = other
 		{fmt.Sprintf("route:%d;127.0.0.8;;;<127.0.0.2>;<mx.domain.example>;<>;<x@y>", port), "is no route's any more"},
 		{fmt.Sprintf("route:%d;127.0.0.2;;;<[127.0.0.2]>;<[127.0.0.2]>;<>;<x@y>", port+1), "is no route's any more"},
 		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), fine},
-		{key("user", "127.0.0.1", "", "", "127.0.0.1", login, team), "no require_tls"},
+		{key("user", "127.0.0.1", "", "", "127.0.0.1", login, team), "needs TLS"},
+		{key("user", "127.0.0.9", "", "", "127.0.0.9", login, "wrong@partner.example"), "refuses the login: 535 5.7.8"},
+		{key("user", "127.0.0.9", "TLSv1.3", "00", "127.0.0.9", login, "clear@partner.example"), fine},
 		{key("user", "127.0.0.2", "TLSv1.3", shown, "127.0.0.2", login, team), "is another one now"},
 		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", "", team), "no user's server is known"},
 		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, ""), "no user's server is known"},

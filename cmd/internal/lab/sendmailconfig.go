@@ -31,6 +31,8 @@ type SendmailConfig struct {
 	// ClientCA is the authority that certificates of clients, and of servers, are checked with. It needs Cert. (There is
 	// no Sendmail with TLS but without an authority: if this is nil, it trusts Cert alone.)
 	ClientCA *CA
+	// DNS lets it ask the DNS for what /etc/hosts hasn't: for MX records, too.
+	DNS bool
 	// Features is m4 text before the MAILER lines, where FEATURE must be.
 	Features string
 	// MC is m4 text at the end, after the MAILER lines. As m4 writes the configuration last, a define of conf... here
@@ -187,7 +189,7 @@ func (c SendmailConfig) files(l sendmailLayout, port string, ipv6 bool) map[stri
 	files := map[string]string{
 		l.mc():                                   c.mc(l, port, ipv6),
 		l.aliases():                              "postmaster: /dev/null\nMAILER-DAEMON: postmaster\n" + c.Aliases + "\n",
-		filepath.Join(l.etc(), "service.switch"): "hosts files\naliases files\n",
+		filepath.Join(l.etc(), "service.switch"): "hosts files" + only(c.DNS, " dns") + "\naliases files\n",
 		filepath.Join(l.etc(), "Sendmail.conf"): "pwcheck_method: saslauthd\nmech_list: PLAIN LOGIN\n" +
 			"saslauthd_path: " + l.sasl() + "\n",
 	}

@@ -35,6 +35,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gatemilter/milter/tlsprobe"
 	"gatemilter/policy"
 )
 
@@ -141,7 +142,7 @@ func Fingerprint(s string) string { return strings.ToLower(strings.ReplaceAll(s,
 func Login(g *policy.UserGateway) string {
 	secret := base64.StdEncoding.EncodeToString([]byte(g.Password.Reveal()))
 	name := base64.StdEncoding.EncodeToString([]byte(g.Username))
-	return `"U=` + name + `" "I=` + name + `" "P=` + secret + `" "M:PLAIN LOGIN CRAM-MD5"`
+	return `"U=` + name + `" "I=` + name + `" "P=` + secret + `" "M:` + tlsprobe.LoginMechanisms() + `"`
 }
 
 // malformed says that a question is none that the rules ask.
