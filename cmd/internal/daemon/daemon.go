@@ -41,6 +41,8 @@ type daemon struct {
 	current atomic.Pointer[generation]
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
+	// sendmailAsks is set when Sendmail has asked anything.
+	sendmailAsks atomic.Bool
 	// admin makes the admin pages; nil where none are served.
 	admin *admin.Monitor
 	// probe looks at users' own servers.
@@ -228,9 +230,7 @@ func (d *daemon) reload() error {
 		d.log.notAsked()
 	}
 	d.log.changes(next.config.Changes(before.config))
-	if setupOf(before.config) != setupOf(next.config) {
-		d.log.needsSetup()
-	}
+	d.compareSetups(before.config, next.config)
 	return nil
 }
 

@@ -122,6 +122,11 @@ func (l *eventLog) needsSetup() {
 	l.zap.Warn("Postfix needs other settings now: run gatemilter mta-setup postfix --apply, and postfix reload", needsSetupEvent)
 }
 
+// needsSendmailSetup is needsSetup for Sendmail, where mail waits whose way it doesn't know.
+func (l *eventLog) needsSendmailSetup() {
+	l.zap.Warn("Sendmail needs other settings now: run gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4, and sendmailconfig", needsSendmailEvent)
+}
+
 func (l *eventLog) reloadRefused(err error) {
 	var problems config.Errors
 	if !errors.As(err, &problems) {

@@ -35,6 +35,7 @@ var (
 	adminEvent         = event("60c8610bb568498e8561737707115169") // trouble with a reader of the admin pages
 	changedEvent       = event("ccb1025d01364790881578f3d8e529d3") // a setting that a reload has changed
 	needsSetupEvent    = event("dbd10466b5dc495ba7b3abe3cdc0f2dc") // Postfix has to be told of a change
+	needsSendmailEvent = event("a59a7e2c42bb4af5a0a2b3fa9e8a9d21") // Sendmail has to be told of a change
 	untoldEvent        = event("58b60a3355404c03aa38351eba0b93ce") // systemd could not be told something
 )
 

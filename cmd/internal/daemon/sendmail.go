@@ -38,6 +38,7 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 // sendmailOwn answers with the way of mail by a server of its user's own, or by the rule
 // for its recipient.
 func (d *daemon) sendmailOwn(key string) lookup.Answer {
+	d.sendmailAsks.Store(true)
 	login, sender, recipient, err := sendmail.ParseOwn(key)
 	if err != nil {
 		return d.sendmailWay(sender, "", err)
@@ -56,6 +57,7 @@ func (d *daemon) sendmailOwn(key string) lookup.Answer {
 
 // sendmailRoute answers with the way of mail that leaves this host.
 func (d *daemon) sendmailRoute(key string) lookup.Answer {
+	d.sendmailAsks.Store(true)
 	sender, recipient, err := sendmail.ParseRoute(key)
 	if err != nil {
 		return d.sendmailWay(sender, "", err)

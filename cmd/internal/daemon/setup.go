@@ -5,8 +5,23 @@ import (
 	"maps"
 	"slices"
 
+	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/policy/config"
 )
+
+// compareSetups says if a mail server has to be told of a change: Sendmail, if it has ever
+// asked, and Postfix otherwise.
+func (d *daemon) compareSetups(before, after *config.Config) {
+	if d.sendmailAsks.Load() {
+		if sendmail.Setup(before) != sendmail.Setup(after) {
+			d.log.needsSendmailSetup()
+		}
+		return
+	}
+	if setupOf(before) != setupOf(after) {
+		d.log.needsSetup()
+	}
+}
 
 // setupOf tells all of a configuration for which Postfix itself needs settings (see mta-setup),
 // so that two can be compared.

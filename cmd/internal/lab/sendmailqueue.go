@@ -84,7 +84,10 @@ func (s *Sendmail) Flush(ctx context.Context) error {
 	if err := s.WaitIdle(ctx); err != nil { // else it would pass by what is under way
 		return err
 	}
-	return run(s.Command(ctx, "-qf"), nil) // f: in the foreground
+	if err := run(s.Command(ctx, "-qf"), nil); err != nil { // f: in the foreground
+		return err
+	}
+	return s.WaitIdle(ctx) // jobs in processes of their own are not waited for (confSEPARATE_PROC)
 }
 
 // WaitIdle waits until every message that was accepted is delivered, or left in the queue for a later run. It waits for

@@ -52,6 +52,14 @@ func File(path string, c *config.Config) (string, error) {
 	return b.String(), err
 }
 
+// Setup tells all of a configuration for which Sendmail needs the file, so that two can be
+// compared.
+func Setup(c *config.Config) string {
+	var f file
+	err := f.addOutbound(&c.Settings.Outbound)
+	return fmt.Sprint(f.Mailers, f.Domains, err)
+}
+
 // A file is what the template needs.
 type file struct {
 	Path, Milter, Lookup string

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"gatemilter/cmd/internal/lab"
+)
+
+// The tests of this file are about what Sendmail does in its own way: see cmd/internal/sendmail.
+
+// O10, S7: without gatemilter's answer, mail waits. It never leaves by the default smart host, and
+// leaves in the right way when there is an answer again. Mail for here does not wait.
+func TestSendmailLookupDown(t *testing.T) {
+	isolated(t, func() {
+		a := newSink(t, nil)
+		settings := inClear("r", a) + "[outbound]\ngateway = r\n"
+		r := newSendmailRelay(t, settings, lab.SendmailConfig{})
+		for _, trouble := range []struct {
+			name  string
+			begin func()
+			end   func() // of questions that wait for an answer
+		}{
+			{"stopped", func() { r.daemon.stop(syscall.SIGTERM) }, func() {}},
+			{"killed", func() { r.daemon.stop(syscall.SIGKILL) }, func() {}},
+			{"socket gone", func() { os.Remove(filepath.Join(r.sockets(), "lookup.sock")) }, func() { r.daemon.stop(syscall.SIGTERM) }},
+			{"hanging, then killed", func() { r.daemon.cmd.Process.Signal(syscall.SIGSTOP) }, func() { r.daemon.stop(syscall.SIGKILL) }},
+		} {
+			t.Log(trouble.name)
+			trouble.begin()
+			to, submitted := r.far(), make(chan error, 1)
+			// The sendmail command asks no milter, which would refuse too. (Where the socket is gone,
+			// it complains of that, and takes the message.)
+			go func() { submitted <- r.sendmail().Submit(t.Context(), letter(to), "-f", "alice@lab.test", to, "user@home.example") }()
+			trouble.end()
+			if err := <-submitted; err != nil && !strings.Contains(err.Error(), "exit status 71") {
+				t.Fatal(err)
+			}
+			r.idle()
+			if r.delivered("user@home.example", to) == nil {
+				t.Error("mail for here waits too")
+			}
+			if reason := r.deferred(to); !strings.Contains(reason, "gmroute") {
+				t.Errorf("deferred: %s", reason)
+			}
+			if err := r.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.start(settings)
+			r.arrives(to, a)
+		}
+		if taken := r.direct.Taken(); len(taken) > 0 {
+			t.Errorf("left by the smart host: %v", taken)
+		}
+	})
+}
+
+// O10: a way that sendmail.cf does not know, as after a change without mta-setup, is no other way:
+// mail waits, in the queue and at RCPT, until sendmail.cf knows it.
+func TestSendmailUnknownMailer(t *testing.T) {
+	isolated(t, func() {
+		a, b := newSink(t, nil), newSink(t, nil)
+		r := newSendmailRelay(t, inClear("r", a)+"[outbound]\ngateway = r\n", lab.SendmailConfig{})
+		a.Close()
+		waits := r.far()
+		r.mail("alice@lab.test", waits)
+		r.deferred(waits)
+		r.reload(inClear("r", b) + "[outbound]\ngateway = r\n")
+		r.daemon.wait(t, "that Sendmail has to be told", func(e entry) bool {
+			return strings.HasPrefix(fmt.Sprint(e["message"]), "Sendmail needs other settings now")
+		})
+		client := r.connect(caller{ip: "127.0.0.1"})
+		r.ok(client.Mail("alice@lab.test"))
+		if reply := must(client.Rcpt(r.far())); reply.Code != 451 || !strings.Contains(reply.Text, "sendmail.cf does not know this way") {
+			t.Errorf("a new message: %v", reply)
+		}
+		client.Close()
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.deferred(waits)
+		r.setUp()
+		r.arrives(waits, b)
+		if n := len(r.direct.Taken()); n > 0 {
+			t.Errorf("%d messages left by the smart host", n)
+		}
+	})
+}
+
+// O4, S4: in one queue run, each message has a connection of its own, with the login of its user;
+// what is wrong with one user's login or demand holds no other's mail back.
+func TestSendmailConnectionCache(t *testing.T) {
+	isolated(t, func() {
+		ca := must(lab.NewCA("Partner CA"))
+		trust(t, ca)
+		partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword, "bob": bobsPassword}})
+		settings := "[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 3\n"
+		names := []string{"alice", "bob", "carol"}
+		for i, name := range names {
+			password := map[string]string{"alice": alicesPassword, "bob": bobsPassword, "carol": "wrong"}[name]
+			settings += fmt.Sprintf("[user %s@lab.test]\n", name) + own(name+"@lab.test", "team@partner.example", partner, name, password, fmt.Sprintf("slot = %d", i)) +
+				own(name+"@lab.test", name+"@partner.example", partner, name, password)
+		}
+		r := newSendmailRelay(t, settings, lab.SendmailConfig{})
+		partner.Close()
+		var to []string
+		for range 3 {
+			for _, name := range names {
+				for _, address := range []string{"team@partner.example", name + "@partner.example"} {
+					to = append(to, r.far())
+					r.write(name+"@lab.test", address, by(address, to[len(to)-1]), to[len(to)-1])
+				}
+			}
+		}
+		r.idle()
+		r.open(partner)
+		if err := r.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i, to := range to {
+			name := names[i/2%len(names)]
+			m := taken(partner, to)
+			switch {
+			case name == "carol" && m != nil:
+				t.Errorf("carol's mail left, with the login of %s", m.Login)
+			case name != "carol" && (m == nil || m.Login != name):
+				t.Errorf("%s's mail %s arrived as %+v", name, to, m)
+			}
+		}
+		r.checkSecrets()
+	})
+}
+
+// O5, S10: where our milter changes the sender, the recipients are chosen anew with all they were
+// given: aliases are not expanded twice, and DSN parameters stay.
+func TestSendmailReaddress(t *testing.T) {
+	isolated(t, func() {
+		ca := must(lab.NewCA("Partner CA"))
+		trust(t, ca)
+		partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
+		r := newSendmailRelay(t, "[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword),
+			lab.SendmailConfig{Aliases: "team: user, elsewhere@remote.example"})
+		partner.Answer(func(line string) string {
+			if strings.HasPrefix(strings.ToUpper(line), "RCPT TO:<NOBODY") {
+				return "550 5.1.1 unknown"
+			}
+			return ""
+		})
+		client := r.connect(caller{ip: "127.0.0.9", login: "alice@lab.test"})
+		send := func(from, subject string, recipients ...string) {
+			t.Helper()
+			r.ok(client.Mail("alice@lab.test"))
+			for _, to := range recipients {
+				to, args, _ := strings.Cut(to, " ")
+				r.ok(client.Rcpt(to, strings.Fields(args)...))
+			}
+			_, end, err := client.Data(by(from, subject))
+			r.ok(end, err)
+			r.idle()
+		}
+		send("alice@partner.example", "team@home.example", "team@home.example", "far@remote.example")
+		if m := taken(partner, "team@home.example"); m == nil || !slices.Contains(m.To, "far@remote.example") || len(m.To) != 2 {
+			t.Errorf("at her server: %+v", partner.Taken())
+		}
+		if m := r.delivered("user@home.example", "team@home.example"); m != nil || len(r.direct.Taken()) > 0 {
+			t.Errorf("the alias was expanded too: %v, %+v", m, r.direct.Taken())
+		}
+		// The next message of the same session takes the usual way, alias and all.
+		send("alice@lab.test", "team@home.example", "team@home.example")
+		if r.delivered("user@home.example", "team@home.example") == nil || !got(r.direct, "elsewhere@remote.example") {
+			t.Error("the alias was not expanded for the message after it")
+		}
+		// Nobody is told of the one whose client asked so.
+		before := len(r.direct.Taken())
+		send("alice@partner.example", "refused", "nobody1@remote.example NOTIFY=NEVER", "nobody2@remote.example")
+		r.arrives("alice@partner.example", r.direct)
+		bounces := r.direct.Taken()[before:]
+		if len(bounces) != 1 || strings.Contains(bounces[0].Data, "Final-Recipient: RFC822; nobody1@") || !strings.Contains(bounces[0].Data, "Final-Recipient: RFC822; nobody2@") {
+			t.Errorf("returned: %+v", bounces)
+		}
+	})
+}
