@@ -26,9 +26,9 @@ var doctorCommand = command{
 	summary: "look whether everything is wired, reachable and safe, and say how to correct it",
 	help: `
 Looks at the configuration and who can read its files; at the sockets, and whether
-the mail server's user can use them; at Postfix's settings; at the MX records of all
-domains that gateways name, and of each DOMAIN that is given (for a gateway with
-domains = *); at the name servers, the certificates of all mail hosts of routes and
+the mail server's user can use them; at the settings of Postfix, or of Sendmail; at
+the MX records of all domains that gateways name, and of each DOMAIN that is given
+(for a gateway with domains = *); at the name servers, the certificates of all mail hosts of routes and
 users, and the clock. It changes nothing and sends no mail.
 
 Each line is ok, warn or FAIL, and says what to do: a command, or a line to write.
@@ -45,6 +45,7 @@ Examples
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")
+		cf := flags.String("sendmail-cf", "/etc/mail/sendmail.cf", "configuration `FILE` of Sendmail, where there is no Postfix")
 		offline := flags.Bool("no-network", false, "leave out MX records, name servers and mail hosts")
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
 		try := flags.String("try", "", "only try one `SOCKET` of gatemilter's, such as milter=unix:PATH, as the user who runs this")
@@ -60,7 +61,7 @@ Examples
 				return usagef("--no-network leaves out MX records, so it takes no domain")
 			}
 			d := doctor.Doctor{
-				Config: *path, Postfix: postfix.Postfix{ConfigDir: *dir}, Domains: domains, Offline: *offline, TryAs: tryAs(),
+				Config: *path, SendmailCF: *cf, Postfix: postfix.Postfix{ConfigDir: *dir}, Domains: domains, Offline: *offline, TryAs: tryAs(),
 				Built: built(), Now: time.Now, Synchronised: doctor.KernelSynchronised, Mechanisms: doctor.SASLMechanisms,
 			}
 			return showChecks(d.Examine(ctx), *json, io.out)

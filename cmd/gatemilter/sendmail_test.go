@@ -1,14 +1,17 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"gatemilter/cmd/internal/doctor"
 	"gatemilter/cmd/internal/lab"
 )
 
@@ -36,7 +39,9 @@ func TestSendmailLookupDown(t *testing.T) {
 			to, submitted := r.far(), make(chan error, 1)
 			// The sendmail command asks no milter, which would refuse too. (Where the socket is gone,
 			// it complains of that, and takes the message.)
-			go func() { submitted <- r.sendmail().Submit(t.Context(), letter(to), "-f", "alice@lab.test", to, "user@home.example") }()
+			go func() {
+				submitted <- r.sendmail().Submit(t.Context(), letter(to), "-f", "alice@lab.test", to, "user@home.example")
+			}()
 			trouble.end()
 			if err := <-submitted; err != nil && !strings.Contains(err.Error(), "exit status 71") {
 				t.Fatal(err)
@@ -183,5 +188,52 @@ func TestSendmailReaddress(t *testing.T) {
 		if len(bounces) != 1 || strings.Contains(bounces[0].Data, "Final-Recipient: RFC822; nobody1@") || !strings.Contains(bounces[0].Data, "Final-Recipient: RFC822; nobody2@") {
 			t.Errorf("returned: %+v", bounces)
 		}
+	})
+}
+
+// The doctor sees whether sendmail.cf is what the configuration needs, and each fault is mended by
+// what it says.
+func TestSendmailDoctor(t *testing.T) {
+	isolated(t, func() {
+		settings := inClear("r", newSink(t, nil)) + "[outbound]\ngateway = r\n"
+		r := newSendmailRelay(t, settings, lab.SendmailConfig{})
+		program := must(exec.LookPath("gatemilter"))
+		examine := func(state, want string) {
+			t.Helper()
+			cmd := exec.Command(program, "doctor", "--no-network", "--json", "--config", r.config(), "--sendmail-cf", r.sendmail().CF())
+			cmd.Env = []string{"PATH=/nowhere"} // without Postfix, which this host has
+			out, _ := cmd.Output()
+			var doc checksJSON
+			if err := json.Unmarshal(out, &doc); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			for _, c := range doc.Checks {
+				if c.Subject == "Sendmail" || strings.HasSuffix(c.What, "for Sendmail") && c.State != doctor.OK {
+					if string(c.State) != state || !strings.Contains(c.Found, want) || c.State != doctor.OK && c.Fix == "" {
+						t.Errorf("%+v, want %s: %s", c, state, want)
+					}
+					return
+				}
+			}
+			t.Errorf("nothing about Sendmail: %s", out)
+		}
+		examine("ok", "is as mta-setup makes it")
+		r.reload(settings + inClear("other", newSink(t, nil)) + "[sender @x.example]\nroute = other\n")
+		examine("fail", "is of another configuration")
+		r.setUp()
+		examine("ok", "is as mta-setup makes it")
+		if err := r.sendmail().Rebuild(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		examine("fail", "does not name gatemilter")
+		if err := r.sendmail().Rebuild(t.Context(), strings.Replace(r.sendmailM4(), "F=T, ", "", 1)); err != nil {
+			t.Fatal(err)
+		}
+		examine("fail", "lets mail pass while gatemilter is down")
+		r.setUp()
+		if err := os.Chmod(r.sockets(), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		examine("fail", "others may write to")
 	})
 }

@@ -13,7 +13,9 @@ import (
 // asked, and Postfix otherwise.
 func (d *daemon) compareSetups(before, after *config.Config) {
 	if d.sendmailAsks.Load() {
-		if sendmail.Setup(before) != sendmail.Setup(after) {
+		old, _ := sendmail.Setup(before)
+		now, err := sendmail.Setup(after)
+		if err != nil || old != now {
 			d.log.needsSendmailSetup()
 		}
 		return

@@ -1,6 +1,6 @@
 // Package doctor looks whether a host is set up as its configuration of gatemilter
 // needs it: whether the files can be read by those who have to, and by no others, the
-// sockets answer the mail server's user, Postfix is wired to them and offers the TLS that
+// sockets answer the mail server's user, Postfix or Sendmail is wired to them and offers the TLS that
 // gateways must use, the MX records of each domain lead to its gateway (RFC 5321, section
 // 5.1), name servers answer, mail hosts hold the TLS that is demanded of them, and the
 // clock, by which certificates are judged, is right.
@@ -44,6 +44,7 @@ const (
 	onFiles         = "files"
 	onSockets       = "sockets"
 	onPostfix       = "Postfix"
+	onSendmail      = "Sendmail"
 	onMX            = "MX records"
 	onDNS           = "DNS"
 	onCertificates  = "mail hosts"
@@ -60,6 +61,8 @@ func fail(subject, what, found, fix string) Check { return Check{subject, what, 
 type Doctor struct {
 	Config  string // path of the configuration
 	Postfix postfix.Postfix
+	// SendmailCF is Sendmail's configuration, looked at where there is no Postfix.
+	SendmailCF string
 	// Domains are looked at beside those that gateways name, in canonical form.
 	Domains []string
 	// Offline leaves out whatever leaves this host.

@@ -26,6 +26,9 @@ func lookAtPostfix(ctx context.Context, p postfix.Postfix) mta {
 
 // wiring looks at Postfix's settings.
 func (x *examination) wiring(ctx context.Context) []Check {
+	if x.isSendmail() {
+		return x.sendmail()
+	}
 	if errors.Is(x.mta.err, postfix.ErrNone) {
 		return []Check{x.noPostfix()}
 	}
@@ -49,8 +52,8 @@ func (x *examination) wiring(ctx context.Context) []Check {
 
 // noPostfix says what was not looked at. A milter by TCP may be that of another host.
 func (x *examination) noPostfix() Check {
-	const found = "there is no Postfix on this host, and no other mail server can be looked at"
-	const fix = "install Postfix (apt-get install postfix), or run doctor where it is"
+	const found = "there is neither Postfix nor Sendmail on this host"
+	const fix = "install Postfix (apt-get install postfix), or run doctor where the mail server is"
 	if slices.ContainsFunc(x.listeners(), func(s Socket) bool { return s.Network == "tcp" }) {
 		return warn(onPostfix, "settings", found, fix)
 	}

@@ -31,7 +31,11 @@ func (x *examination) sockets(ctx context.Context) []Check {
 		if err == nil {
 			checks = append(checks, x.reaches(ctx, a, s))
 		}
-		checks = append(checks, x.inQueue(s)...)
+		if x.isSendmail() {
+			checks = append(checks, safe(s))
+		} else {
+			checks = append(checks, x.inQueue(s)...)
+		}
 	}
 	return checks
 }
@@ -40,6 +44,9 @@ func (x *examination) sockets(ctx context.Context) []Check {
 func (x *examination) mailUser() string {
 	if owner := x.mta.Main["mail_owner"]; owner != "" {
 		return owner
+	}
+	if x.isSendmail() {
+		return "root"
 	}
 	return x.config.Server.MTAUser
 }

@@ -47,6 +47,9 @@ func (s *Sendmail) port() string {
 // Dir has everything of the instance. Files for MC to include may be put there.
 func (s *Sendmail) Dir() string { return s.dir }
 
+// CF is the file that Sendmail reads its configuration from.
+func (s *Sendmail) CF() string { return s.cf() }
+
 // SocketDir is a directory in which Sendmail takes sockets, of a milter or a socketmap, for safe: run in Dir.
 func (s *Sendmail) SocketDir() string { return s.sockets() }
 

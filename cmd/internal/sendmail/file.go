@@ -1,7 +1,9 @@
 package sendmail
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,12 +23,34 @@ import (
 //go:embed gatemilter.m4
 var fileText string
 
-var fileTemplate = template.Must(template.New("gatemilter.m4").Parse(fileText))
+var fileTemplate = template.Must(template.New("gatemilter.m4").Funcs(template.FuncMap{"mark": Mark}).Parse(fileText))
+
+// Mark is a line of sendmail.cf that says of which setup it is.
+func Mark(setup string) string { return "# gatemilter: for the setup " + setup }
+
+// Setup names what a configuration needs of Sendmail: two that need the same have the same
+// name. The error is that of File.
+func Setup(c *config.Config) (string, error) {
+	text, err := render("", c, "")
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8]), nil
+}
 
 // File is the m4 file for a configuration, which is in the file path. The error says all that
 // Sendmail can't do.
 func File(path string, c *config.Config) (string, error) {
-	f := file{Path: path}
+	setup, err := Setup(c)
+	if err != nil {
+		return "", err
+	}
+	return render(path, c, setup)
+}
+
+func render(path string, c *config.Config, mark string) (string, error) {
+	f := file{Path: path, Mark: mark}
 	f.Tables.Own, f.Tables.Route, f.Tables.TLS, f.Tables.Login = TableOwn, TableRoute, TableTLS, TableLogin
 	f.Connection = "$&{gmWay} ; $&{server_addr} ; $&{tls_version} ; $&{cert_fp} ; < $&h > ; < $&{server_name} > ; < $&{gmLogin} > ; < $&f >"
 	for _, s := range stages {
@@ -52,18 +76,10 @@ func File(path string, c *config.Config) (string, error) {
 	return b.String(), err
 }
 
-// Setup tells all of a configuration for which Sendmail needs the file, so that two can be
-// compared.
-func Setup(c *config.Config) string {
-	var f file
-	err := f.addOutbound(&c.Settings.Outbound)
-	return fmt.Sprint(f.Mailers, f.Domains, err)
-}
-
 // A file is what the template needs.
 type file struct {
-	Path, Milter, Lookup string
-	Macros               []macros
+	Path, Mark, Milter, Lookup string
+	Macros                     []macros
 	// Mailers are those that the ports of routes and users' own servers need.
 	Mailers []mailer
 	// Domains are those for which there are rules by recipient.

@@ -8,6 +8,8 @@ INPUT_MAIL_FILTER(`gatemilter', `S={{.Milter}}, F=T, T=C:10s;S:10s;R:60s;E:2m')d
 {{- range .Macros}}
 define(`confMILTER_MACROS_{{.Stage}}', ifdef(`confMILTER_MACROS_{{.Stage}}', `confMILTER_MACROS_{{.Stage}}`, '')`{{.Names}}')dnl
 {{- end}}
+LOCAL_CONFIG
+{{mark .Mark}}
 {{- if .Mailers}}
 
 dnl One process for each job of a queue run: what a host did to one sender's mail
