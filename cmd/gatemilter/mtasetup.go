@@ -13,7 +13,7 @@ import (
 
 var mtaSetupCommand = command{
 	name:    "mta-setup",
-	args:    "postfix [--apply|--remove] [FLAGS] | sendmail [FLAGS]",
+	args:    "postfix|sendmail [--apply|--remove] [FLAGS]",
 	summary: "show or make the mail server's settings for gatemilter",
 	help: `
 Shows the postconf commands by which Postfix uses gatemilter with this

@@ -17,7 +17,7 @@ _gatemilter() {
         operands=('FILE')
         ;;
     doctor)
-        flags='--config=FILE --json --no-network --postfix-config=DIR --try= --help'
+        flags='--config=FILE --json --no-network --postfix-config=DIR --sendmail-cf=FILE --try= --help'
         operands=('')
         ;;
     explain)
@@ -34,7 +34,7 @@ _gatemilter() {
         ;;
     mta-setup)
         flags='--apply --config=FILE --postfix-config=DIR --remove --help'
-        operands=('postfix')
+        operands=('postfix,sendmail')
         ;;
     verify-tls)
         flags='--ca-file=FILE --config=FILE --implicit --json --sni= --timeout= --help'

@@ -30,6 +30,7 @@ complete -c gatemilter -n '__gatemilter_runs doctor' -l config -r -F -d 'configu
 complete -c gatemilter -n '__gatemilter_runs doctor' -l json -d 'show the result as JSON, for scripts'
 complete -c gatemilter -n '__gatemilter_runs doctor' -l no-network -d 'leave out MX records, name servers and mail hosts'
 complete -c gatemilter -n '__gatemilter_runs doctor' -l postfix-config -x -a '(__fish_complete_directories)' -d 'DIR of main.cf, if it is not Postfix\'s default'
+complete -c gatemilter -n '__gatemilter_runs doctor' -l sendmail-cf -r -F -d 'configuration FILE of Sendmail, where there is no Postfix'
 complete -c gatemilter -n '__gatemilter_runs doctor' -l try -x -d 'only try one SOCKET of gatemilter\'s, such as milter=unix:PATH, as the user who runs this'
 complete -c gatemilter -n '__gatemilter_runs doctor' -l help -d 'show how it is used'
 
@@ -65,7 +66,7 @@ complete -c gatemilter -n '__gatemilter_runs mta-setup' -l config -r -F -d 'conf
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l postfix-config -x -a '(__fish_complete_directories)' -d 'DIR of main.cf, if it is not Postfix\'s default'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l remove -d 'undo them'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l help -d 'show how it is used'
-complete -c gatemilter -n '__gatemilter_runs mta-setup' -a 'postfix'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -a 'postfix sendmail'
 
 complete -c gatemilter -n __gatemilter_begins -a verify-tls -d 'connect to a mail host and show what its TLS is worth'
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l ca-file -r -F -d 'trust the CAs in this PEM FILE instead of the system\'s'
