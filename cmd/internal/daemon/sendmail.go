@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"gatemilter/cmd/internal/sendmail"
@@ -25,7 +24,7 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 		return d.sendmailRoute(key)
 	}}
 	tables[sendmail.TableTLS] = lookup.Table{
-		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, key) },
+		Lookup: func(ctx context.Context, p lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, p, key) },
 		Limit:  probeLimit,
 	}
 	tables[sendmail.TableLogin] = lookup.Table{
@@ -91,11 +90,15 @@ func (d *daemon) sendmailWay(sender, way string, err error) lookup.Answer {
 }
 
 // sendmailTLS answers whether a connection is to the right host, and as that host's route or
-// user demands.
-func (d *daemon) sendmailTLS(ctx context.Context, key string) lookup.Answer {
+// user demands. Only the mail server is believed where a user's server is connected, as that
+// is shown the login there.
+func (d *daemon) sendmailTLS(ctx context.Context, p lookup.Peer, key string) lookup.Answer {
 	c, err := sendmail.ParseConnection(key)
 	if err != nil {
 		return d.sendmailWay("", "", err)
+	}
+	if c.User && (p.Err != nil || !d.isMTA(p.UID)) {
+		return lookup.Temp("not for this user")
 	}
 	if err := d.current.Load().permits(ctx, c, d); err != nil {
 		return lookup.OK(sendmail.Refused + sendmail.Text(err.Error()))
@@ -147,19 +150,20 @@ func (g *generation) permits(ctx context.Context, c sendmail.Connection, d *daem
 	return errors.New(why)
 }
 
-// wayTo finds the host of a route that is connected: by its own name, or as an MX host of a
-// domain that the message is for the hosts of.
-func (g *generation) wayTo(c sendmail.Connection) *way {
-	for name := range slices.Values(append([]string{c.Host}, c.Hosts...)) {
-		host := policy.Host{Name: name, Port: c.Port}
-		for _, mx := range []bool{false, true} {
-			w := g.ways[(&policy.Route{MXLookup: mx}).Nexthop(host)]
-			if w != nil && (mx || name == c.Host) {
-				return w
-			}
+// wayTo finds the host of a route that is connected, among those of the way that was chosen: by
+// its own name, or else as an MX host of a domain.
+func (g *generation) wayTo(c sendmail.Connection) (found *way) {
+	for _, h := range c.Hosts {
+		w := g.ways[(&policy.Route{MXLookup: h.MX}).Nexthop(policy.Host{Name: h.Name, Port: c.Port})]
+		switch {
+		case w == nil:
+		case h.Name == c.Host && !h.MX:
+			return w
+		case h.MX:
+			found = w // the domains of a way are of one route
 		}
 	}
-	return nil
+	return found
 }
 
 // maxCertificates is of how many machines is remembered what they have shown.
@@ -172,13 +176,15 @@ type certificates struct {
 	seen map[machine]*look
 }
 
-// A machine is where a host was reached, and for what route, or for whose login.
+// A machine is where a host was reached, and for what: a *policy.Route, or a
+// *policy.UserGateway.
 type machine struct {
-	route, host string
-	addr        netip.AddrPort
+	purpose any
+	host    string
+	addr    netip.AddrPort
 }
 
-func machineOf(c sendmail.Connection, purpose string) machine {
+func machineOf(c sendmail.Connection, purpose any) machine {
 	return machine{purpose, c.Host, netip.AddrPortFrom(c.Addr, c.Port)}
 }
 
@@ -203,7 +209,7 @@ func (s *certificates) takesLogin(ctx context.Context, c sendmail.Connection, g 
 	if g.TLS != policy.NoTLS && c.TLS == "" {
 		return fmt.Errorf("the server of the user needs TLS, and the connection to %s has none", c.Host)
 	}
-	shown, err := s.of(machineOf(c, "login "+c.Login+" "+g.Username)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+	shown, err := s.of(machineOf(c, g)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
 		shown, err := logIn(ctx, there(c), g)
 		if err != nil {
 			d.log.noLogin(g.Nexthop(), err)
@@ -257,7 +263,7 @@ func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *polic
 	case !r.TLS.CA && !r.TLS.Hostname:
 		return nil
 	}
-	shown, err := s.of(machineOf(c, r.Name)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+	shown, err := s.of(machineOf(c, r)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
 		report, err := lookAt(ctx, there(c), policy.Host{Name: c.Host, Port: c.Port}, r)
 		if err != nil {
 			d.log.demandFailed(r.Name, c.Host, err)

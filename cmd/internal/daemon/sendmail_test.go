@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,6 +123,9 @@ verify_hostname = no
 host = domain.example:%[1]d
 mx_lookup = yes
 require_tls = no
+[route strictmx]
+host = strict.example:%[1]d
+mx_lookup = yes
 [outbound]
 allow_user_gateways = yes
 [user a@home.example]
@@ -155,7 +159,8 @@ password = wrong
 		{key("route", "127.0.0.1", "TLSv1.3", "", "127.0.0.1", "", "x@y"), "confCERT_FINGERPRINT_ALGORITHM"},
 		{key("route", "127.0.0.7", "TLSv1.3", shown, "127.0.0.7", "", "x@y"), "is no route's any more"},
 		{fmt.Sprintf("route:%d;127.0.0.8;;;<domain.example>;<mx.domain.example>;<>;<x@y>", port), fine},
-		{fmt.Sprintf("route:%d;127.0.0.8;;;<127.0.0.2>;<mx.domain.example>;<>;<x@y>", port), "is no route's any more"},
+		{fmt.Sprintf("route:%d;127.0.0.2;;;<strict.example>;<127.0.0.2>;<>;<x@y>", port), "no require_tls of route strictmx fails"},
+		{fmt.Sprintf("route:%d;127.0.0.8;;;<[127.0.0.2]>;<mx.domain.example>;<>;<x@y>", port), "is no route's any more"},
 		{fmt.Sprintf("route:%d;127.0.0.2;;;<[127.0.0.2]>;<[127.0.0.2]>;<>;<x@y>", port+1), "is no route's any more"},
 		{key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), fine},
 		{key("user", "127.0.0.1", "", "", "127.0.0.1", login, team), "needs TLS"},
@@ -174,6 +179,12 @@ password = wrong
 	}
 	ask(sendmail.TableLogin, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), `"U=dGVhbQ==" "I=dGVhbQ==" "P=c2VjcmV0"`)
 	ask(sendmail.TableLogin, key("route", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), "to no user's server")
+	tls := d.tables()[sendmail.TableTLS]
+	for _, other := range []lookup.Peer{{UID: 1000}, {Err: errors.New("TCP")}} {
+		if got := tls.Lookup(t.Context(), other, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team)); got != lookup.Temp("not for this user") {
+			t.Errorf("another user is told %v", got)
+		}
+	}
 	if !d.tables()[sendmail.TableLogin].Admits(4711) || d.tables()[sendmail.TableLogin].Admits(0) {
 		t.Error("logins are told to others than mta_user")
 	}

@@ -121,9 +121,9 @@ func host(name string, mx bool) string {
 type Connection struct {
 	User bool // the host is a user's own server, not one of a route
 	Port uint16
-	// Hosts are those of the way that was chosen, names of domains if these are to be looked
-	// up, and Host is the one that is connected, by Addr.
-	Hosts []string
+	// Hosts are those of the way that was chosen, and Host is the name of the one that is
+	// connected, by Addr.
+	Hosts []Host
 	Host  string
 	Addr  netip.Addr
 	// TLS is the version in Sendmail's words, "" in clear. Fingerprint is that of the host's
@@ -143,6 +143,12 @@ func Login(g *policy.UserGateway) string {
 	secret := base64.StdEncoding.EncodeToString([]byte(g.Password.Reveal()))
 	name := base64.StdEncoding.EncodeToString([]byte(g.Username))
 	return `"U=` + name + `" "I=` + name + `" "P=` + secret + `" "M:` + tlsprobe.LoginMechanisms() + `"`
+}
+
+// A Host is one of a way: if MX is set, a domain whose MX hosts are meant.
+type Host struct {
+	Name string
+	MX   bool
 }
 
 // malformed says that a question is none that the rules ask.
@@ -175,7 +181,7 @@ func ParseConnection(key string) (Connection, error) {
 		c.TLS = ""
 	}
 	for h := range splitHosts(quoted[0]) {
-		c.Hosts = append(c.Hosts, bare(h))
+		c.Hosts = append(c.Hosts, Host{bare(h), !strings.HasPrefix(h, "[")})
 	}
 	return c, nil
 }

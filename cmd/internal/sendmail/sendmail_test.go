@@ -16,9 +16,9 @@ import (
 
 func TestParseConnection(t *testing.T) {
 	full := Connection{User: true, Port: 587, Addr: netip.MustParseAddr("192.0.2.1"), TLS: "tlsv1.3", Fingerprint: "aabb",
-		Hosts: []string{"smtp.partner.example"}, Host: "smtp.partner.example", Login: "alice+x@lab.test", Sender: "alice@partner.example"}
-	clear := Connection{Port: 25, Addr: netip.MustParseAddr("2001:db8::1"), Hosts: []string{"2001:db8::1", "b.example"}, Host: "2001:db8::1"}
-	domain := Connection{Port: 25, Addr: netip.MustParseAddr("127.0.0.1"), Hosts: []string{"d.example", "e.example"}, Host: "mx1.d.example", Sender: `"a>;<b"@lab.test`}
+		Hosts: []Host{{"smtp.partner.example", false}}, Host: "smtp.partner.example", Login: "alice+x@lab.test", Sender: "alice@partner.example"}
+	clear := Connection{Port: 25, Addr: netip.MustParseAddr("2001:db8::1"), Hosts: []Host{{"2001:db8::1", false}, {"b.example", false}}, Host: "2001:db8::1"}
+	domain := Connection{Port: 25, Addr: netip.MustParseAddr("127.0.0.1"), Hosts: []Host{{"d.example", true}, {"e.example", true}}, Host: "mx1.d.example", Sender: `"a>;<b"@lab.test`}
 	for key, want := range map[string]Connection{
 		"user:587;192.0.2.1;tlsv1.3;aa:bb;<[smtp.partner.example]>;<[smtp.partner.example]>;<alice+2bx@lab.test>;<alice@partner.example>": full,
 		"user:587;192.0.2.1;tlsv1.3;AA:BB;<[SMTP.partner.example.]>;<smtp.partner.example.>;<alice+2Bx@lab.test>;<alice@partner.example>": full,
