@@ -1,6 +1,6 @@
 # gatemilter: see README.md. Needs Go (see go.mod) and, for the parts that run a
-# real Postfix, root on Debian: these install Debian's postfix package if it is
-# missing, and never touch an existing configuration.
+# real Postfix or Sendmail, root on Debian: these install Debian's postfix package
+# if it is missing, and never touch an existing configuration.
 
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -18,7 +18,7 @@ build: ## the program, as build/gatemilter
 deb: ## the Debian package, as build/gatemilter_VERSION_ARCH.deb; needs debhelper and build-essential
 	@GO=$(GO) packaging/debian/build $(DEB_VERSION) $(DEB_OUTPUT)
 
-test: ## all tests, the real Postfix included
+test: ## all tests, the real Postfix and Sendmail included
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
 

@@ -19,7 +19,9 @@
 // end, Sendmail none after a finished one. A second message brings neither
 // CONNECT nor HELO. Postfix refuses a filter that asks for what was not
 // offered. Sendmail takes the text of a reply for a format, which a single '%'
-// spoils. And the short answers ACCEPT, REJECT and TEMPFAIL are poor ones: the
+// spoils, and chooses the way of a message when a recipient is named: where an
+// outcome changes the sender, the recipients are deleted and added again, so
+// that it chooses anew. And the short answers ACCEPT, REJECT and TEMPFAIL are poor ones: the
 // library then forgets the session, though the MTA won't introduce the client
 // again. So the only answers given are CONTINUE, also at the end of a message,
 // DISCARD, SKIP, and a reply with code and text.
