@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 
 	"gatemilter/cmd/internal/doctor"
 	"gatemilter/cmd/internal/lab"
+	"gatemilter/milter"
+	"gatemilter/policy"
 )
 
 // The tests of this file are about what Sendmail does in its own way: see cmd/internal/sendmail.
@@ -236,4 +240,48 @@ func TestSendmailDoctor(t *testing.T) {
 		}
 		examine("fail", "others may write to")
 	})
+}
+
+// I11, S3: a client that goes on after STARTTLS without another EHLO uses TLS all the same.
+func TestSendmailStartTLSWithoutEHLO(t *testing.T) {
+	isolated(t, func() {
+		s := newSendmailSite(t, domainsConfig)
+		client := s.connect(gateway)
+		s.ok(client.StartTLS(gateway.withTLS(s).tls))
+		replies, id := s.sendOn(client, "user@example.com", letter("no second EHLO", receivedOutside))
+		if replies != "250 250 250" {
+			t.Fatalf("replies %s", replies)
+		}
+		if e := s.logged(id); e["tls"] != "1.3" || e["gateway"] != "filter" {
+			t.Errorf("logged %v", e)
+		}
+	})
+}
+
+// S13: Sendmail takes the text of a reply for a format.
+func TestSendmailPercent(t *testing.T) {
+	isolated(t, func() {
+		s := &site{t: t, mta: startSendmail(t, lab.SendmailConfig{Mailboxes: homeMailboxes})}
+		path := filepath.Join(s.sockets(), "milter.sock")
+		server := &milter.Server{NewSession: func() milter.Session { return refusing{} }}
+		go server.Serve(must(net.Listen("unix", path)))
+		t.Cleanup(func() { server.Shutdown(context.Background()) })
+		if err := s.sendmail().Rebuild(t.Context(), "INPUT_MAIL_FILTER(`gatemilter', `S=local:"+path+", F=T')dnl\n"); err != nil {
+			t.Fatal(err)
+		}
+		client := s.connect(caller{ip: "127.0.0.1"})
+		if reply := must(client.Mail("alice@lab.test")); reply.String() != "550 5.7.1 <alice@lab.test>... 100% of it, %s and %n too" {
+			t.Errorf("reply %s", reply)
+		}
+	})
+}
+
+// refusing refuses all messages with percent signs.
+type refusing struct{ milter.Session }
+
+func (refusing) Connect(milter.Peer, *milter.Macros) {}
+func (refusing) Helo(string)                         {}
+func (refusing) Close()                              {}
+func (refusing) Mail(milter.Envelope) policy.Reply {
+	return policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "100% of it, %s and %n too"}
 }
