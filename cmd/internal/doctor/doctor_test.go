@@ -205,13 +205,13 @@ func TestParseSocket(t *testing.T) {
 }
 
 // Without a Postfix, all that is said is that there is none.
-func TestNoPostfix(t *testing.T) {
+func TestNoMailServer(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for text, want := range map[string]State{"[server]\n": Fail, "[server]\nmilter = inet:127.0.0.1:9624\n": Warn} {
 		x := examinationOf(t, text)
 		x.mta = lookAtPostfix(t.Context(), x.Postfix)
 		got := x.wiring(t.Context())
-		if len(got) != 1 || got[0].State != want || !strings.HasPrefix(got[0].Found, "there is no Postfix on this host") {
+		if len(got) != 1 || got[0].State != want || !strings.HasPrefix(got[0].Found, "there is neither Postfix nor Sendmail on this host") {
 			t.Errorf("%q: %+v", text, got)
 		}
 	}
