@@ -106,6 +106,14 @@ func (s *site) config() string { return filepath.Join(s.dir(), "gatemilter.conf"
 
 func (s *site) onSendmail() bool { _, ok := s.mta.(*lab.Sendmail); return ok }
 
+// on is which mail server it is.
+func (s *site) on() string {
+	if s.onSendmail() {
+		return onSendmail
+	}
+	return onPostfix
+}
+
 // postfix is the mail server of a site that has this one.
 func (s *site) postfix() *lab.Postfix { return s.mta.(*lab.Postfix) }
 
@@ -131,13 +139,14 @@ new.filter.example          A   198.51.100.200
 `
 
 // startIsolatedDNS starts the name server that all ask in isolation.
-func startIsolatedDNS(t *testing.T, zone string) {
+func startIsolatedDNS(t *testing.T, zone string) *dnstest.Server {
 	t.Helper()
 	server, err := dnstest.StartOn(lab.IsolatedDNS+":53", zone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
+	return server
 }
 
 // socketGroup is the setting that lets Postfix use the sockets; Sendmail runs as root.
