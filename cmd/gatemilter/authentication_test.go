@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/emersion/go-msgauth/dkim"
 
 	"gatemilter/cmd/internal/lab"
 	"gatemilter/policy/auth/dnstest"
@@ -46,7 +50,8 @@ type authSite struct {
 }
 
 // authMailboxes are those of all sites: OpenDKIM's mail comes to author.example.
-var authMailboxes = []string{"user@example.com", "user@marked.example", "signed@author.example"}
+var authMailboxes = []string{"user@example.com", "user@marked.example", "signed@author.example",
+	"simple-simple@example.com", "simple-relaxed@example.com", "relaxed-simple@example.com", "relaxed-relaxed@example.com"}
 
 // needOthers installs others' milters, which has to be done outside of isolation.
 func needOthers(t *testing.T) {
@@ -346,6 +351,130 @@ func testA2SignedByOpenDKIM(t *testing.T, on string) {
 		}
 	}
 	s.noWarnings()
+}
+
+// A2: what a milter is shown of a message is what was signed, octet by octet, and nothing of
+// another message in the same session.
+func TestA2AsSigned(t *testing.T) { onBoth(t, testA2AsSigned) }
+
+func testA2AsSigned(t *testing.T, on string) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newAuthSiteOn(t, on, fmt.Sprintf("k._domainkey.author.example TXT %q\n", "v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public)), authGateways, nil)
+	const from, hello = "From: alice@author.example", "Hello.\n"
+	var high strings.Builder
+	for c := 0x80; c <= 0xff; c++ {
+		high.WriteByte(byte(c))
+	}
+	large := strings.Repeat("0123456789 abcdefghijklmnopqrstuvwxyz .\n", 3<<20/40)
+	messages := []struct {
+		name     string
+		fields   []string
+		body     string
+		unsigned bool
+		alter    bool // what was signed
+		// simply is why no signature of the header passes that is "simple", or "".
+		simply string
+		// sendmailOnly is why it can't be the same on Postfix, or "".
+		sendmailOnly string
+	}{
+		{name: "plain", fields: []string{from, "Subject: plain"}, body: hello},
+		{name: "no blank", fields: []string{"From:alice@author.example", "To:user@example.com", "Subject:none", "X-Other:none"}, body: hello},
+		{name: "many blanks", fields: []string{"From:   alice@author.example", "To:\tuser@example.com", "Subject: \t  many   blanks", "X-Other:\t\tmany"}, body: hello},
+		{name: "blanks at the end", fields: []string{from + "  ", "To: user@example.com\t", "Subject: blanks \t ", "X-Other: x "}, body: hello},
+		{name: "unsigned", fields: []string{from, "Subject: unsigned"}, body: hello, unsigned: true},
+		{name: "blanks before the colon", fields: []string{from, "Subject : x", "X-Other\t: y"}, body: hello,
+			simply: "a mail server tells the name without them"},
+		{name: "empty fields", fields: []string{from, "Subject:", "X-Other: ", "X-Third:"}, body: hello},
+		{name: "folded", fields: []string{"From: Alice\n <alice@author.example>", "To: user@example.com,\n\tother@example.com", "Subject:\n folded \n\t  again\n\tand again", "X-Other: folded\n \tonce"}, body: hello},
+		{name: "folded to nothing", fields: []string{from, "Subject: x\n \n y", "X-Other:\n\t"}, body: hello},
+		{name: "altered", fields: []string{from, "Subject: altered"}, body: hello, alter: true},
+		{name: "8 bits", fields: []string{"From: J\xc3\xb6rg \xc3\x84 <alice@author.example>", "Subject: \xc3\x84\xe2\x82\xac \xe4\xf6\xfc", "X-Other: " + high.String()}, body: high.String() + "\n"},
+		{name: "signs", fields: []string{from, "Subject: 100 % %s %d %n %% $j ${tls_version} $&j \\ \\n \x01 \x7f", `X-Other: "quoted" (comment (in one)) <>`}, body: "% %s %% $j ${x} \\\n"},
+		{name: "addresses", fields: []string{`From: "Smith, Alice" (hello) <ALICE@Author.Example> (again)`, "To: other@example.com,user@example.com , Group: a@b.example, c@d.example;", "Cc: <>", "Reply-To: a%b@c.example,\"x y\"@z.example"}, body: hello},
+		{name: "addresses to complete", fields: []string{from, "To: user, other (hello)", "Reply-To: c!d, a%b"}, body: hello,
+			sendmailOnly: "Postfix completes addresses before it shows them to a milter"},
+		{name: "fields that mail servers write", fields: []string{from, "Bcc:x@y.example", "Return-Path:<x@y.example>", "Content-Length:1", "Resent-From:x@y.example", "Resent-Date:x",
+			"Date:x", "Message-ID:x", "Received:x", "Sender:x@y", "Return-Receipt-To:x", "Errors-To:x", "Apparently-To:x", "Full-Name:x", "Priority:urgent", "Mime-Version:1.0", "Content-Type:text/plain;  charset=utf-8"}, body: hello,
+			sendmailOnly: "Postfix drops some of them, and completes addresses, before it shows them to a milter"},
+		{name: "long lines", fields: []string{from, "Subject: " + strings.Repeat("long ", 190), "X-Other: " + strings.Repeat("x", 980) + "\n " + strings.Repeat("y", 980)}, body: strings.Repeat("z", 998) + "\n" + strings.Repeat("z ", 490) + "\n"},
+		{name: "lines longer than allowed", fields: []string{from, "Subject: " + strings.Repeat("x ", 2500), "X-Other: " + strings.Repeat("x", 25000)}, body: strings.Repeat("z", 5000) + "\n"},
+		{name: "a long field", fields: []string{from, "X-Other: " + strings.Repeat("long\n\t", 400) + "."}, body: hello},
+		{name: "many fields", fields: append([]string{from}, slices.Repeat([]string{"X-Other: 1", "X-Third: 2"}, 90)...), body: hello},
+		{name: "no body", fields: []string{from, "Subject: no body"}},
+		{name: "an empty line", fields: []string{from, "Subject: an empty line"}, body: "\n"},
+		{name: "empty lines", fields: []string{from, "Subject: empty lines"}, body: "\n\n \n\t\n\n"},
+		{name: "lines of blanks", fields: []string{from}, body: " x  y \t\n\t\n z\n \n\n"},
+		{name: "like a header", fields: []string{from}, body: "From: mallory@author.example\n\nFrom mallory\n>From mallory\n"},
+		{name: "dots", fields: []string{from}, body: ".\n..\n...x\n"},
+		{name: "several MiB", fields: []string{from, "Subject: large"}, body: large},
+		{name: "several MiB unsigned", fields: []string{from, "Subject: large"}, body: large, unsigned: true},
+		{name: "several MiB altered", fields: []string{from, "Subject: large"}, body: large, alter: true},
+		{name: "and a small one", fields: []string{from, "Subject: small"}, body: hello},
+	}
+	for _, header := range []dkim.Canonicalization{dkim.CanonicalizationSimple, dkim.CanonicalizationRelaxed} {
+		for _, body := range []dkim.Canonicalization{dkim.CanonicalizationSimple, dkim.CanonicalizationRelaxed} {
+			client, to := s.connect(gateway), fmt.Sprintf("%s-%s@example.com", header, body)
+			for _, c := range messages {
+				if c.sendmailOnly != "" && on == onPostfix {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s-%s/%s", header, body, c.name), func(t *testing.T) {
+					s := s.with(t)
+					message, want := strings.Join(c.fields, "\n")+"\n\n"+c.body, "dkim=pass"
+					if c.unsigned {
+						want = "dkim=none"
+					} else {
+						message = withSignature(t, dkim.SignOptions{Domain: "author.example", Selector: "k", Signer: private,
+							HeaderCanonicalization: header, BodyCanonicalization: body}, message)
+					}
+					if c.alter {
+						message, want = message+"More.\n", "dkim=fail"
+					}
+					if c.simply != "" && header == dkim.CanonicalizationSimple {
+						want = "dkim=fail"
+					}
+					reply, m := s.passOn(client, lab.Envelope{From: "alice@author.example", To: []string{to}}, hop("mail.author.example", "198.51.100.7")+"\n"+message)
+					if reply != "250" {
+						t.Fatal(reply)
+					}
+					if got := strings.Fields(s.results(m))[1]; got != want {
+						t.Errorf("%s, want %s: %q in\n%.3000q", got, want, reports(m, authservID), m.Raw)
+					}
+					if got, want := m.Body, c.body; !strings.HasPrefix(got, want) {
+						t.Errorf("the body was changed on its way: %.300q, want %.300q", got, want)
+					}
+					if pieces := s.pieces(receivedID(m)); c.unsigned && on == onSendmail && !slices.Equal(pieces, []string{"skip"}) {
+						t.Errorf("a body that nobody needs came in pieces: %q", pieces)
+					}
+				})
+			}
+			s.ok(client.Quit())
+		}
+	}
+	s.noWarnings()
+}
+
+// pieces are the answers to the pieces of a message's body. (Postfix does not log them.)
+func (s *authSite) pieces(id string) (answers []string) {
+	for line := range strings.Lines(s.Log()) {
+		if _, answer, ok := strings.Cut(line, id+": milter=gatemilter, action=body, "); ok {
+			answers = append(answers, strings.TrimSpace(answer))
+		}
+	}
+	return answers
+}
+
+// withSignature is a message with a signature on top.
+func withSignature(t *testing.T, o dkim.SignOptions, message string) string {
+	t.Helper()
+	var b strings.Builder
+	if err := dkim.Sign(&b, strings.NewReader(strings.ReplaceAll(message, "\n", "\r\n")), &o); err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(b.String(), "\r\n", "\n")
 }
 
 // sign sends a message through a signing service, and returns what was delivered
