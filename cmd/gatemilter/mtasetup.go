@@ -9,6 +9,7 @@ import (
 
 	"gatemilter/cmd/internal/postfix"
 	"gatemilter/cmd/internal/sendmail"
+	"gatemilter/policy/config"
 )
 
 var mtaSetupCommand = command{
@@ -21,9 +22,9 @@ configuration, and what they change. --apply runs them; --remove undoes them.
 What else is set in main.cf stays, and doing it twice changes nothing. Reload
 Postfix afterwards.
 
-For Sendmail it prints an m4 file, which sendmail.mc has to include in its last
-line (its first lines say how). Then build sendmail.cf, and restart Sendmail: on
-Debian, sendmailconfig does both.
+For Sendmail it prints the m4 file by which Sendmail uses gatemilter. --apply writes
+it beside sendmail.mc, which then includes it in its last line; --remove undoes
+that. Build sendmail.cf afterwards: on Debian, sendmailconfig also restarts Sendmail.
 
 Exit status: 0 when all is as it should be, 1 when there is something to do, or
 when the mail server can't do what is configured.
@@ -31,10 +32,11 @@ when the mail server can't do what is configured.
 Examples
   gatemilter mta-setup postfix
   gatemilter mta-setup postfix --apply
-  gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4`,
+  gatemilter mta-setup sendmail --apply && sendmailconfig`,
 	setUp: func(flags *flag.FlagSet) runner {
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")
+		mail := flags.String("sendmail-config", "/etc/mail", "`DIR` of sendmail.mc")
 		apply := flags.Bool("apply", false, "make the changes")
 		remove := flags.Bool("remove", false, "undo them")
 		return func(ctx context.Context, args []string, io stdio) error {
@@ -43,8 +45,6 @@ Examples
 				return usagef("name the mail server: postfix or sendmail")
 			case args[0] != "postfix" && args[0] != "sendmail":
 				return usagef("it can set up postfix and sendmail, but not %q", args[0])
-			case args[0] == "sendmail" && (*apply || *remove || *dir != ""):
-				return usagef("for sendmail it writes a file, and has no --apply, --remove or --postfix-config: redirect its output to /etc/mail/gatemilter.m4")
 			case *apply && *remove:
 				return usagef("--apply and --remove contradict each other")
 			}
@@ -53,9 +53,7 @@ Examples
 				return err
 			}
 			if args[0] == "sendmail" {
-				text, err := sendmail.File(*path, cfg)
-				fmt.Fprint(io.out, text)
-				return err
+				return setUpSendmail(sendmail.Directory(*mail), *path, cfg, *apply, *remove, io.out)
 			}
 			p := postfix.Postfix{ConfigDir: *dir}
 			wanted, err := p.Wanted(ctx, cfg)
@@ -114,4 +112,37 @@ func orUnset(value string) string {
 		return "(unset)"
 	}
 	return value
+}
+
+// setUpSendmail prints what Sendmail needs, or puts it in place or away.
+func setUpSendmail(d sendmail.Directory, path string, cfg *config.Config, apply, remove bool, out io.Writer) error {
+	text, err := sendmail.File(path, cfg)
+	switch {
+	case err != nil && !remove:
+		if !apply {
+			fmt.Fprint(out, sendmail.Failed)
+		}
+		return err
+	case !apply && !remove:
+		fmt.Fprint(out, text)
+		return nil
+	}
+	var changed []string
+	if remove {
+		changed, err = d.Remove()
+	} else {
+		changed, err = d.Apply(text)
+	}
+	for _, name := range changed {
+		fmt.Fprintln(out, "changed", name)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(changed) == 0:
+		fmt.Fprintln(out, "Sendmail's files need no change. If sendmail.cf is not built from them yet, run: sendmailconfig")
+	default:
+		fmt.Fprintln(out, "\nDone. Now run: sendmailconfig")
+	}
+	return nil
 }

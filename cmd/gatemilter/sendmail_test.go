@@ -285,3 +285,36 @@ func (refusing) Close()                              {}
 func (refusing) Mail(milter.Envelope) policy.Reply {
 	return policy.Reply{Code: 550, Enhanced: "5.7.1", Text: "100% of it, %s and %n too"}
 }
+
+// O10: mail for a host that is unknown waits, as for one that is down, and leaves by one that is
+// known.
+func TestSendmailUnknownHost(t *testing.T) {
+	isolated(t, func() {
+		startIsolatedDNS(t, "known.example A 127.0.0.9\n. SOA ns.example. admin.example. 1 3600 600 86400 60\n")
+		known := newServer(t, lab.SinkConfig{IP: "127.0.0.9"})
+		port := known.Addr().Port()
+		r := newSendmailRelay(t, fmt.Sprintf("[route none]\nhost = relay.nowhere.example:%d\nrequire_tls = no\n[route mx]\nhost = nowhere.example:%[1]d\nmx_lookup = yes\n"+
+			"[route one]\nprimary = relay.nowhere.example:%[1]d 100\nsecondary = known.example:%[1]d 100\nrequire_tls = no\n"+
+			"[sender @none.test]\nroute = none\n[sender @mx.test]\nroute = mx\n[sender @one.test]\nroute = one\n[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+
+			"[user-gateway alice@lab.test alice@partner.example]\nserver = smtp.nowhere.example:%[1]d\npassword = hunter2\n", port), lab.SendmailConfig{DNS: true})
+		none, mx, own, one := r.far(), r.far(), r.far(), r.far()
+		r.mail("x@none.test", none)
+		r.mail("x@mx.test", mx)
+		r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", own), own)
+		r.mail("x@one.test", one)
+		for _, to := range []string{none, mx, own} {
+			if reason := r.deferred(to); !strings.Contains(reason, "map: lookup") {
+				t.Errorf("%s: deferred: %s", to, reason)
+			}
+		}
+		for _, host := range []string{"relay.nowhere.example", "host nowhere.example", "smtp.nowhere.example"} {
+			r.daemon.wait(t, host, func(e entry) bool {
+				return strings.Contains(fmt.Sprint(e["error"]), "the DNS knows no ") && strings.HasSuffix(fmt.Sprint(e["error"]), host)
+			})
+		}
+		r.arrives(one, known)
+		if all := r.direct.Taken(); len(all) > 0 {
+			t.Errorf("returned, or left by the smart host: %+v", all)
+		}
+	})
+}

@@ -41,6 +41,8 @@ type daemon struct {
 	current atomic.Pointer[generation]
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
+	// hosts are those for which Sendmail has asked the way.
+	hosts hostNames
 	// sendmailAsks is set when Sendmail has asked anything.
 	sendmailAsks atomic.Bool
 	// admin makes the admin pages; nil where none are served.
@@ -88,7 +90,7 @@ func Run(ctx context.Context, version, path string, stderr io.Writer) error {
 		return fmt.Errorf("configuration refused:\n%w", err)
 	}
 	cfg := g.config
-	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr), probe: probeLogin}
+	d := &daemon{path: path, started: cfg, log: newEventLog(cfg.Log, stderr), probe: probeLogin, hosts: hostNames{resolve: resolves}}
 	defer d.log.Sync()
 	d.current.Store(g)
 	d.monitor(g, version)

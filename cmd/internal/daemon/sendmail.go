@@ -17,12 +17,14 @@ import (
 
 // addSendmailTables adds the tables that Sendmail asks: see package sendmail.
 func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
-	tables[sendmail.TableOwn] = lookup.Table{Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer {
-		return d.sendmailOwn(key)
-	}}
-	tables[sendmail.TableRoute] = lookup.Table{Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer {
-		return d.sendmailRoute(key)
-	}}
+	tables[sendmail.TableOwn] = lookup.Table{
+		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailOwn(ctx, key) },
+		Limit:  wayLimit,
+	}
+	tables[sendmail.TableRoute] = lookup.Table{
+		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailRoute(ctx, key) },
+		Limit:  wayLimit,
+	}
 	tables[sendmail.TableTLS] = lookup.Table{
 		Lookup: func(ctx context.Context, p lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, p, key) },
 		Limit:  probeLimit,
@@ -36,7 +38,7 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 
 // sendmailOwn answers with the way of mail by a server of its user's own, or by the rule
 // for its recipient.
-func (d *daemon) sendmailOwn(key string) lookup.Answer {
+func (d *daemon) sendmailOwn(ctx context.Context, key string) lookup.Answer {
 	d.sendmailAsks.Store(true)
 	login, sender, recipient, err := sendmail.ParseOwn(key)
 	if err != nil {
@@ -48,14 +50,17 @@ func (d *daemon) sendmailOwn(key string) lookup.Answer {
 	}
 	if g := p.UserGatewayOf(login, sender); g != nil {
 		way, err := sendmail.UserWay(g)
+		if err == nil {
+			_, err = d.hosts.known(ctx, []policy.Host{{Name: g.Host}}, false)
+		}
 		return d.sendmailWay(sender, way, err)
 	}
 	r, _ := p.RouteTo(recipient)
-	return d.sendmailRouted(sender, r)
+	return d.sendmailRouted(ctx, sender, r)
 }
 
 // sendmailRoute answers with the way of mail that leaves this host.
-func (d *daemon) sendmailRoute(key string) lookup.Answer {
+func (d *daemon) sendmailRoute(ctx context.Context, key string) lookup.Answer {
 	d.sendmailAsks.Store(true)
 	sender, recipient, err := sendmail.ParseRoute(key)
 	if err != nil {
@@ -67,15 +72,19 @@ func (d *daemon) sendmailRoute(key string) lookup.Answer {
 		r, why = g.rules.Policy.RouteFor(sender)
 	}
 	d.countRoute(r, why)
-	return d.sendmailRouted(sender, r)
+	return d.sendmailRouted(ctx, sender, r)
 }
 
 // sendmailRouted answers with a route, which may be nil.
-func (d *daemon) sendmailRouted(sender string, r *policy.Route) lookup.Answer {
+func (d *daemon) sendmailRouted(ctx context.Context, sender string, r *policy.Route) lookup.Answer {
 	if r == nil || d.current.Load().rules.Policy.Mode() == policy.Observe {
 		return lookup.NotFound()
 	}
-	way, err := sendmail.RouteWay(r, rand.IntN)
+	hosts, err := d.hosts.known(ctx, r.Hosts(rand.IntN), r.MXLookup)
+	if err != nil {
+		return d.sendmailWay(sender, "", fmt.Errorf("route %s: %w", r.Name, err))
+	}
+	way, err := sendmail.RouteWay(r, hosts)
 	return d.sendmailWay(sender, way, err)
 }
 

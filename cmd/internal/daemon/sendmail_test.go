@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -77,6 +78,16 @@ password = club
 		t.Errorf("%d times logged that it can't", n)
 	}
 
+	// A host that DNS does not know is left out, and where none is left, the mail waits.
+	d.hosts.resolve = func(_ context.Context, name string, _ bool) error {
+		if name == "relay.example" {
+			return errors.New("the DNS knows no host " + name)
+		}
+		return nil
+	}
+	d.hosts.seen = nil
+	ask(sendmail.TableRoute, "<any@else.example>;<x@far.test.>", "route relay: the DNS knows no host relay.example")
+
 	d.current.Store(usersGeneration(t, settings[:strings.Index(settings, "[outbound]")]))
 	ask(sendmail.TableRoute, "<x@else.example>;<x@far.test.>", fmt.Sprint(lookup.NotFound()))
 }
@@ -144,6 +155,7 @@ password = wrong
 `, port, caFile))
 	ask := asks(t, d)
 	shown := hexDigest(t, cert)
+	other := strings.Repeat("0", len(shown))
 	key := func(kind, addr, tls, print, host, login, sender string) string {
 		return fmt.Sprintf("%s:%d;%s;%s;%s;<[%s]>;<[%[6]s]>;<%s>;<%s>", kind, port, addr, tls, print, host, login, sender)
 	}
@@ -155,7 +167,7 @@ password = wrong
 		{key("route", "127.0.0.3", "TLSv1.3", "", "127.0.0.3", "", "x@y"), fine},
 		{key("route", "127.0.0.1", "", "", "127.0.0.1", "", "x@y"), "no require_tls of route strict fails"},
 		{key("route", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", "", "x@y"), fine},
-		{key("route", "127.0.0.1", "TLSv1.3", "00"+shown[2:], "127.0.0.1", "", "x@y"), "has shown Sendmail a certificate"},
+		{key("route", "127.0.0.1", "TLSv1.3", other, "127.0.0.1", "", "x@y"), "has shown Sendmail a certificate"},
 		{key("route", "127.0.0.1", "TLSv1.3", "", "127.0.0.1", "", "x@y"), "confCERT_FINGERPRINT_ALGORITHM"},
 		{key("route", "127.0.0.7", "TLSv1.3", shown, "127.0.0.7", "", "x@y"), "is no route's any more"},
 		{fmt.Sprintf("route:%d;127.0.0.8;;;<domain.example>;<mx.domain.example>;<>;<x@y>", port), fine},
@@ -180,8 +192,8 @@ password = wrong
 	ask(sendmail.TableLogin, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), `"U=dGVhbQ==" "I=dGVhbQ==" "P=c2VjcmV0"`)
 	ask(sendmail.TableLogin, key("route", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team), "to no user's server")
 	tls := d.tables()[sendmail.TableTLS]
-	for _, other := range []lookup.Peer{{UID: 1000}, {Err: errors.New("TCP")}} {
-		if got := tls.Lookup(t.Context(), other, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team)); got != lookup.Temp("not for this user") {
+	for _, stranger := range []lookup.Peer{{UID: 1000}, {Err: errors.New("TCP")}} {
+		if got := tls.Lookup(t.Context(), stranger, key("user", "127.0.0.1", "TLSv1.3", shown, "127.0.0.1", login, team)); got != lookup.Temp("not for this user") {
 			t.Errorf("another user is told %v", got)
 		}
 	}

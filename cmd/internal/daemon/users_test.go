@@ -21,6 +21,7 @@ func usersDaemon(t *testing.T, text string) (*daemon, *observer.ObservedLogs) {
 	t.Helper()
 	log, logs := observedLog()
 	d := &daemon{log: log, probe: everything}
+	d.hosts.resolve = func(context.Context, string, bool) error { return nil }
 	d.current.Store(usersGeneration(t, text))
 	return d, logs
 }

@@ -181,3 +181,7 @@ func socket(key string, listeners []config.Listener) (string, error) {
 	}
 	return "", fmt.Errorf("[server] %s names no socket for Sendmail; write %s = unix:/run/gatemilter/%s.sock", key, key, key)
 }
+
+// Failed is what stands in place of the file where there can be none: building sendmail.cf from it
+// stops, instead of leaving gatemilter out.
+const Failed = "errprint(`gatemilter mta-setup sendmail has failed: run it again to see why\n')m4exit(`1')\n"

@@ -2,11 +2,18 @@ dnl For Sendmail, by gatemilter mta-setup sendmail, from the configuration {{.Pa
 dnl Write it anew instead of changing it. As /etc/mail/gatemilter.m4, sendmail.mc includes
 dnl it in its last line, behind all mailers:
 dnl include(`/etc/mail/gatemilter.m4')dnl
+ifdef(`_GATEMILTER_M4_', `errprint(`gatemilter.m4 is included twice: take one of the lines out of sendmail.mc
+')m4exit(`1')')dnl
+define(`_GATEMILTER_M4_', `1')dnl
 
-# gatemilter: its milter. Without it, mail is refused for the time being (F=T).
-INPUT_MAIL_FILTER(`gatemilter', `S={{.Milter}}, F=T, T=C:10s;S:10s;R:60s;E:2m')dnl
+# gatemilter: its milter, in front of others, which then see its results and no forged
+# fields. Without it, mail is refused for the time being (F=T).
+MAIL_FILTER(`gatemilter', `S={{.Milter}}, F=T, T=C:10s;S:10s;R:60s;E:2m')dnl
+ifelse(defn(`confINPUT_MAIL_FILTERS')X, `X', `define(`confINPUT_MAIL_FILTERS', `gatemilter')',
+`define(`confINPUT_MAIL_FILTERS', `gatemilter, 'defn(`confINPUT_MAIL_FILTERS'))')dnl
 {{- range .Macros}}
-define(`confMILTER_MACROS_{{.Stage}}', ifdef(`confMILTER_MACROS_{{.Stage}}', `confMILTER_MACROS_{{.Stage}}`, '')`{{.Names}}')dnl
+ifdef(`confMILTER_MACROS_{{.Stage}}', `define(`confMILTER_MACROS_{{.Stage}}', defn(`confMILTER_MACROS_{{.Stage}}')``, {{.Names}}'')',
+`define(`confMILTER_MACROS_{{.Stage}}', ``{{.Names}}'')')dnl
 {{- end}}
 LOCAL_CONFIG
 {{mark .Mark}}

@@ -72,15 +72,15 @@ func UserWay(g *policy.UserGateway) (string, error) {
 	return Mailer(g.Port, true) + ":" + host(g.Host, false), nil
 }
 
-// RouteWay is the way along a route, in the order of a draw (see [policy.Route.Nexthops]).
-// There is none where the hosts don't have one port.
-func RouteWay(r *policy.Route, random func(n int) int) (string, error) {
+// RouteWay is the way along a route to some of its hosts, in this order. There is none where
+// the hosts of the route don't have one port.
+func RouteWay(r *policy.Route, hosts []policy.Host) (string, error) {
 	port, err := Port(r)
 	if err != nil {
 		return "", err
 	}
 	way := Mailer(port, false)
-	for _, h := range r.Hosts(random) {
+	for _, h := range hosts {
 		way += ":" + host(h.Name, r.MXLookup)
 	}
 	return way, nil

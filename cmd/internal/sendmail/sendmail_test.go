@@ -98,7 +98,7 @@ func TestWays(t *testing.T) {
 		{hosts(false, policy.Host{Name: "192.0.2.1", Port: 25, Load: 100}, policy.Host{Name: "b.example", Port: 587, Load: 100}), "",
 			"route r has hosts with the ports 25 and 587, of which Sendmail can try only one for a message"},
 	} {
-		got, err := RouteWay(c.route, inOrder)
+		got, err := RouteWay(c.route, c.route.Hosts(inOrder))
 		if got != c.want || (err != nil) != (c.err != "") || err != nil && err.Error() != c.err {
 			t.Errorf("%+v: %q, %v", c.route, got, err)
 		}

@@ -1,0 +1,94 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"gatemilter/policy"
+)
+
+const (
+	// wayLimit is how long the choice of a way may take, less than Sendmail waits (10 s).
+	wayLimit = 8 * time.Second
+	// askLimit is how long the DNS has for a host.
+	askLimit = 3 * time.Second
+)
+
+// hostNames remembers, for a minute, which hosts the DNS knows. Sendmail returns mail for a host
+// that it does not know, as if the sender had mistyped it; but it is the administrator who
+// has named it, so the mail has to wait, as for one that is down.
+type hostNames struct {
+	// resolve is resolves, but for tests.
+	resolve func(ctx context.Context, name string, mx bool) error
+
+	mu   sync.Mutex
+	seen map[string]*look
+}
+
+// known returns those hosts, in their order, of which the DNS does not say that there is
+// none; an error if there is none left. If mx is set, they are domains.
+func (n *hostNames) known(ctx context.Context, hosts []policy.Host, mx bool) (known []policy.Host, err error) {
+	for _, h := range hosts {
+		if missing := n.missing(ctx, h.Name, mx); missing != nil {
+			err = missing
+			continue
+		}
+		known = append(known, h)
+	}
+	if len(known) > 0 {
+		return known, nil
+	}
+	return nil, err
+}
+
+// missing says that the DNS does not know a host, or returns nil.
+func (n *hostNames) missing(ctx context.Context, name string, mx bool) error {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return nil
+	}
+	_, err := n.of(name, mx).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, askLimit)
+		defer cancel()
+		return "", n.resolve(ctx, name, mx)
+	})
+	return err
+}
+
+// resolves says that there is no such host. That the DNS gives no answer is no such thing.
+func resolves(ctx context.Context, name string, mx bool) error {
+	if mx {
+		if found, _ := net.DefaultResolver.LookupMX(ctx, name); len(found) > 0 {
+			return nil
+		}
+	}
+	_, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	var dns *net.DNSError
+	if errors.As(err, &dns) && dns.IsNotFound {
+		return fmt.Errorf("the DNS knows no host %s", name)
+	}
+	return nil
+}
+
+func (n *hostNames) of(name string, mx bool) *look {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if mx {
+		name = strings.ToUpper(name) // apart from the host of that name
+	}
+	if n.seen == nil || len(n.seen) >= maxCertificates {
+		n.seen = make(map[string]*look)
+	}
+	l := n.seen[name]
+	if l == nil {
+		fresh := newLook()
+		l = &fresh
+		n.seen[name] = l
+	}
+	return l
+}
