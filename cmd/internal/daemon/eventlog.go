@@ -124,7 +124,7 @@ func (l *eventLog) needsSetup() {
 
 // needsSendmailSetup is needsSetup for Sendmail, where mail waits whose way it doesn't know.
 func (l *eventLog) needsSendmailSetup() {
-	l.zap.Warn("Sendmail needs other settings now: run gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4, and sendmailconfig", needsSendmailEvent)
+	l.zap.Warn("Sendmail needs other settings now: run gatemilter mta-setup sendmail --apply, and sendmailconfig", needsSendmailEvent)
 }
 
 func (l *eventLog) reloadRefused(err error) {
@@ -164,6 +164,12 @@ func (l *eventLog) noWay(sender string, err error) {
 // shown to the host that it is for.
 func (l *eventLog) loginWithheld(sender, nexthop, why string) {
 	l.zap.Error("mail is held back: the host is shown no login", loginWithheldEvent, zap.String("sender", short(sender)), zap.String("nexthop", short(nexthop)), zap.String("error", why))
+}
+
+// loginFails says that mail waits, because a user's own server was asked and does not take
+// his login.
+func (l *eventLog) loginFails(login, nexthop string, err error) {
+	l.zap.Error("mail is held back: the user's server does not take the login", loginFailsEvent, zap.String("login", short(login)), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
 }
 
 // noJournal says why the log goes to stderr.

@@ -29,6 +29,7 @@ var (
 	loginWithheldEvent = event("61a55fa3051c4a219bfae92725c4318b") // mail waits, as a login must not be shown
 	loginMissingEvent  = event("dc6bd95f36474779832c6acbf6097a03") // mail waits, as a user's server offers no login
 	noWayEvent         = event("5a6378793a1643a98bc2c6c0c9599d21") // mail waits, as Sendmail can't go its way
+	loginFailsEvent    = event("0f3a8d7c5b0a4a2f9a4e6b1d8c7f2e35") // mail waits, as a user's server does not take the login
 	linesDroppedEvent  = event("a5b9fda50d1945fbbc8c718e1bc7d9c6") // the log has a gap
 	noJournalEvent     = event("5c83effdc9ac4c44be807dca0f7a4044") // the log goes to stderr instead
 	unansweredEvent    = event("5be4acbdb1ba4cf8b0620c257d622c90") // the watchdog found that a socket does not answer

@@ -221,7 +221,7 @@ func (s *certificates) takesLogin(ctx context.Context, c sendmail.Connection, g 
 	shown, err := s.of(machineOf(c, g)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
 		shown, err := logIn(ctx, there(c), g)
 		if err != nil {
-			d.log.noLogin(g.Nexthop(), err)
+			d.log.loginFails(c.Login, g.Nexthop(), err)
 		}
 		return shown, err
 	})

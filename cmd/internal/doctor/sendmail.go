@@ -9,10 +9,11 @@ import (
 
 	"gatemilter/cmd/internal/postfix"
 	"gatemilter/cmd/internal/sendmail"
+	"gatemilter/policy"
 )
 
 // setUpSendmail tells Sendmail what mta-setup has for it.
-const setUpSendmail = "gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4 && sendmailconfig"
+const setUpSendmail = "gatemilter mta-setup sendmail --apply && sendmailconfig"
 
 // isSendmail says whether the mail server here is Sendmail: where there is Postfix too, Postfix
 // is the one.
@@ -43,13 +44,52 @@ func (x *examination) sendmail() []Check {
 	switch {
 	case filter == "":
 		return []Check{fail(onSendmail, x.SendmailCF, "does not name gatemilter as a milter",
-			"run gatemilter mta-setup sendmail > /etc/mail/gatemilter.m4, add the last line include(`/etc/mail/gatemilter.m4')dnl to sendmail.mc, and run sendmailconfig")}
+			setUpSendmail)}
 	case lineWith(string(text), sendmail.Mark(setup)) == "":
 		return []Check{fail(onSendmail, x.SendmailCF, "is of another configuration of gatemilter: mail whose way it does not know waits", setUpSendmail)}
 	case !strings.Contains(filter, "F=T"):
 		return []Check{fail(onSendmail, x.SendmailCF, "lets mail pass while gatemilter is down: "+filter, setUpSendmail)}
 	}
-	return []Check{ok(onSendmail, x.SendmailCF, "is as mta-setup makes it")}
+	checks := []Check{ok(onSendmail, x.SendmailCF, "is as mta-setup makes it")}
+	checks = append(checks, filtersOf(string(text))...)
+	return append(checks, x.sendmailTLS(string(text))...)
+}
+
+// filtersOf looks whether all mail passes gatemilter, and first.
+func filtersOf(cf string) []Check {
+	const option = "O InputMailFilters="
+	var checks []Check
+	for line := range strings.Lines(cf) {
+		line = strings.TrimSpace(line)
+		filters, all := strings.CutPrefix(line, option)
+		_, own, daemon := strings.Cut(line, "InputMailFilters=")
+		switch {
+		case all && !strings.HasPrefix(strings.TrimSpace(filters), "gatemilter"):
+			checks = append(checks, warn(onSendmail, "InputMailFilters", "others see mail before gatemilter does, with forged fields and without its results: "+filters,
+				"move the include of gatemilter.m4 behind their INPUT_MAIL_FILTER lines in sendmail.mc, and run sendmailconfig"))
+		case daemon && strings.HasPrefix(line, "O DaemonPortOptions=") && !strings.Contains(own, "gatemilter"):
+			checks = append(checks, warn(onSendmail, "DaemonPortOptions", "mail to this service passes without gatemilter: "+line,
+				"write InputMailFilters=gatemilter into its DAEMON_OPTIONS in sendmail.mc, or leave that out, and run sendmailconfig"))
+		}
+	}
+	return checks
+}
+
+// sendmailTLS looks whether Sendmail offers the TLS that gateways have to use, and asks for
+// their certificates.
+func (x *examination) sendmailTLS(cf string) []Check {
+	var checks []Check
+	for _, g := range x.config.Settings.Gateways {
+		if g.MinTLS != policy.TLSNone && lineWith(cf, "O ServerCertFile=") == "" {
+			checks = append(checks, fail(onSendmail, "STARTTLS", fmt.Sprintf("is not offered, but gateway %s has to use it: all of its mail is refused", g.Name),
+				"add include(`/etc/mail/tls/starttls.m4')dnl to sendmail.mc, before MAILER_DEFINITIONS, and run sendmailconfig"))
+		}
+		if options := lineWith(cf, "O TLSSrvOptions="); g.TLSCertificate != "" && strings.Contains(options, "V") {
+			checks = append(checks, fail(onSendmail, "TLSSrvOptions", fmt.Sprintf("no client is asked for its certificate, which gateway %s has to show: %s", g.Name, options),
+				"add define(`confTLS_SRV_OPTIONS', `')dnl to sendmail.mc, behind the include of starttls.m4, and run sendmailconfig"))
+		}
+	}
+	return checks
 }
 
 func lineWith(text, start string) string {
