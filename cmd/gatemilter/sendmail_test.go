@@ -318,3 +318,81 @@ func TestSendmailUnknownHost(t *testing.T) {
 		}
 	})
 }
+
+// R9, O10: what an attack on the first version found. Address literals take the route too, an
+// alias in the DNS is no other host, whoever owns the DNS chooses no weaker demand, and questions
+// with long names are not cut.
+func TestSendmailNamesAndLiterals(t *testing.T) {
+	isolated(t, func() {
+		ca := must(lab.NewCA("Relay CA"))
+		trust(t, ca)
+		long := "a-host-with-a-very-long-name-that-some-provider-has"
+		cert := must(ca.Issue(lab.Subject{Hosts: []string{"relay.lab.test", "smtp.partner.test", "mx1.strict.test", long + "1.lab.test", "127.0.0.1"}}))
+		relay := newServer(t, lab.SinkConfig{Cert: cert})
+		port := relay.Addr().Port()
+		weak := newServer(t, lab.SinkConfig{IP: "127.0.0.66", Port: port})
+		partner := newServer(t, lab.SinkConfig{IP: "127.0.0.3", Port: port, Cert: cert, Logins: map[string]string{"alice": alicesPassword}})
+		outside := newServer(t, lab.SinkConfig{IP: "198.51.100.66", Port: 25})
+		startIsolatedDNS(t, fmt.Sprintf(`relay.lab.test CNAME real.cloud.test
+real.cloud.test A 127.0.0.1
+smtp.partner.test CNAME other.cloud.test
+other.cloud.test A 127.0.0.3
+spoofed.test CNAME weak.test
+weak.test A 127.0.0.66
+strict.test MX 10 mx1.strict.test
+mx1.strict.test A 127.0.0.66
+%[1]s1.lab.test A 127.0.0.1
+%[1]s2.lab.test A 127.0.0.1
+partner.example CNAME canon.example
+canon.example A 127.0.0.50
+remote.example A 127.0.0.50
+lab.test A 127.0.0.50
+. SOA ns.example. admin.example. 1 3600 600 86400 60
+`, long))
+		login := "alice.with-a-long-name@department.of-something.lab.test"
+		settings := fmt.Sprintf("[route relay]\nhost = relay.lab.test:%[1]d\n[route spoofed]\nhost = spoofed.test:%[1]d\n[route weak]\nhost = weak.test:%[1]d\nrequire_tls = no\n"+
+			"[route strict]\nhost = strict.test:%[1]d\nmx_lookup = yes\n[route mx1]\nhost = mx1.strict.test:%[1]d\nrequire_tls = no\n"+
+			"[route long]\nprimary = %[2]s1.lab.test:%[1]d 50, %[2]s2.lab.test:%[1]d 50\n"+
+			"[sender @spoofed.test]\nroute = spoofed\n[sender @strict.test]\nroute = strict\n[sender @long.test]\nroute = long\n"+
+			"[outbound]\ngateway = relay\nallow_user_gateways = yes\n[user %[3]s]\n[user-gateway %[3]s alice.with-another-long-name@partner.example]\nserver = smtp.partner.test:%[1]d\nusername = alice\npassword = %[4]s\n",
+			port, long, login, alicesPassword)
+		r := newSendmailRelay(t, settings, lab.SendmailConfig{DNS: true, Aliases: "literal: z@[198.51.100.66]"})
+		// As it is commonly set: names are replaced by those to which aliases in the DNS lead.
+		if err := r.sendmail().Rebuild(t.Context(), r.sendmailM4()+"undefine(`_NO_CANONIFY_')dnl\n"); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(must(os.ReadFile(r.sendmail().CF()))), "$[ $2 $]") {
+			t.Fatal("names are not canonified")
+		}
+		for _, to := range []string{"a@[198.51.100.66]", "b%[198.51.100.66]@mx.lab.test", "m@[remote.example]", "literal@home.example"} {
+			r.mail("bob@lab.test", to)
+		}
+		aliased, own, strict, spoofed, wide := r.far(), r.far(), r.far(), r.far(), r.far()
+		r.mail("bob@lab.test", aliased)
+		r.mail(strings.Repeat("x", 64)+"@"+strings.Repeat("y", 60)+".long.lab.test", wide)
+		r.mail("x@strict.test", strict)
+		r.mail("x@spoofed.test", spoofed)
+		r.mail("x@long.test", "long@remote.example")
+		r.write(login, "alice.with-another-long-name@partner.example", by("alice.with-another-long-name@partner.example", own), own)
+		r.idle()
+		for _, to := range []string{"a@[198.51.100.66]", "z@[198.51.100.66]", aliased, wide, "long@remote.example"} {
+			if m := taken(relay, to); m == nil || !m.TLS {
+				t.Errorf("%s: arrived as %+v", to, m)
+			}
+		}
+		if m := taken(partner, own); m == nil || m.Login != "alice" || !m.TLS {
+			t.Errorf("at the user's server: %+v", m)
+		}
+		for _, to := range []string{strict, spoofed} {
+			if reason := r.deferred(to); !strings.Contains(reason, "require_tls of route") {
+				t.Errorf("%s: deferred: %s", to, reason)
+			}
+		}
+		if n := len(weak.Taken()) + len(outside.Taken()) + len(r.direct.Taken()); n > 0 {
+			t.Errorf("left by the weaker way %+v, by themselves %+v, by the smart host %+v", weak.Taken(), outside.Taken(), r.direct.Taken())
+		}
+		for _, line := range r.complaints() {
+			t.Error(line)
+		}
+	})
+}

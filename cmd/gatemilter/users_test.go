@@ -361,9 +361,14 @@ func testUserGatewayFaults(t *testing.T, on string) {
 			t.Errorf("%s, from the start %v: the server was shown %+v", f.name, f.implicit, seen)
 		}
 	}
-	refused := map[string]string{onPostfix: "SASL authentication failed", onSendmail: "refuses the login:535 5.7.8"}[on]
+	refused := map[string]string{onPostfix: "SASL authentication failed", onSendmail: "Temporary AUTH failure"}[on]
 	if reason := r.deferred("good@remote.example"); !strings.Contains(reason, refused) {
 		t.Errorf("wrong password: deferred: %s", reason)
+	}
+	if on == onSendmail {
+		r.daemon.wait(t, "why", func(e entry) bool {
+			return e["message"] == "mail is held back: the user's server does not take the login" && e["error"] == "the server refuses the login: 535 5.7.8" && e["login"] == "alice@lab.test"
+		})
 	}
 	password = alicesPassword
 	r.reload(withPassword())
@@ -403,7 +408,7 @@ func testUserGatewayWithoutLogin(t *testing.T, on string) {
 	}
 	for tls, s := range servers {
 		send(tls)
-		want := map[string]string{onPostfix: noPermission, onSendmail: "Deferred: 454 4.7.0 gatemilter: the server offers none of the logins PLAIN,LOGIN,CRAM-MD5"}[on]
+		want := map[string]string{onPostfix: noPermission, onSendmail: "Deferred: 454 4.7.0 gatemilter: the server offers none of the logins PLAIN LOGIN CRAM-MD5"}[on]
 		if reason := r.deferred(tls + "@remote.example"); reason != want {
 			t.Errorf("%s: deferred: %s", tls, reason)
 		}

@@ -26,6 +26,9 @@ var mechanisms = []string{"PLAIN", "LOGIN", "CRAM-MD5"}
 // LoginMechanisms are those with which a Prober can log in, with blanks between them.
 func LoginMechanisms() string { return strings.Join(mechanisms, " ") }
 
+// CanLogIn says whether one of those that are offered will do.
+func CanLogIn(offered []string) bool { return new(Login).mechanism(offered, "") != nil }
+
 // mechanism is how to log in with one of those that are offered (RFC 4954), or nil.
 func (l *Login) mechanism(offered []string, host string) smtp.Auth {
 	for _, name := range mechanisms {
@@ -81,6 +84,11 @@ func (r *run) logIn(s *session) error {
 		return nil
 	}
 	answer, err := s.auth(auth, r.report.Target.Host)
+	var finding Finding
+	if errors.As(err, &finding) && finding.Problem == NotSMTP {
+		// What it says may be the password.
+		return Finding{NotSMTP, "the server answers the login with what is no SMTP reply"}
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ _gatemilter() {
         operands=('' 'FILE')
         ;;
     mta-setup)
-        flags='--apply --config=FILE --postfix-config=DIR --remove --help'
+        flags='--apply --config=FILE --postfix-config=DIR --remove --sendmail-config=DIR --help'
         operands=('postfix,sendmail')
         ;;
     verify-tls)

@@ -65,6 +65,7 @@ complete -c gatemilter -n '__gatemilter_runs mta-setup' -l apply -d 'make the ch
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l config -r -F -d 'configuration FILE'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l postfix-config -x -a '(__fish_complete_directories)' -d 'DIR of main.cf, if it is not Postfix\'s default'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l remove -d 'undo them'
+complete -c gatemilter -n '__gatemilter_runs mta-setup' -l sendmail-config -x -a '(__fish_complete_directories)' -d 'DIR of sendmail.mc'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -l help -d 'show how it is used'
 complete -c gatemilter -n '__gatemilter_runs mta-setup' -a 'postfix sendmail'
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/policy"
 )
 
@@ -75,6 +76,25 @@ func resolves(ctx context.Context, name string, mx bool) error {
 	return nil
 }
 
+// isMX says why the host that is connected is none of a domain's MX hosts, as where Sendmail has a
+// fallback for them.
+func (n *hostNames) isMX(ctx context.Context, c sendmail.Connection) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	for _, h := range c.Hosts {
+		if h.Name == c.MXHost {
+			return nil // a domain without MX hosts is its own
+		}
+		found, _ := net.DefaultResolver.LookupMX(ctx, h.Name)
+		for _, mx := range found {
+			if policy.CanonicalDomain(mx.Host) == c.MXHost {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s is no MX host of %s", c.MXHost, c.Hosts[0].Name)
+}
+
 func (n *hostNames) of(name string, mx bool) *look {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -86,8 +106,7 @@ func (n *hostNames) of(name string, mx bool) *look {
 	}
 	l := n.seen[name]
 	if l == nil {
-		fresh := newLook()
-		l = &fresh
+		l = newLook()
 		n.seen[name] = l
 	}
 	return l

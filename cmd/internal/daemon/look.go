@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"gatemilter/milter/lookup"
@@ -19,13 +20,22 @@ type look struct {
 	err     error
 	expires time.Time
 	ended   time.Time // of the last look
+
+	// most is how many may wait; 0: all. failing is how long a failure counts for others too.
+	most    int32
+	waiting atomic.Int32
+	failing time.Duration
 }
 
-func newLook() look { return look{looking: make(chan struct{}, 1)} }
+func newLook() *look { return &look{looking: make(chan struct{}, 1)} }
 
 // ask returns what is known, or asks find, whose value then counts as long as life.
 func (l *look) ask(ctx context.Context, life time.Duration, find func(context.Context) (string, error)) (string, error) {
 	asked := time.Now()
+	defer l.waiting.Add(-1)
+	if n := l.waiting.Add(1); l.most > 0 && n > l.most {
+		return "", errors.New("too many wait for the probe of the server")
+	}
 	select {
 	case l.looking <- struct{}{}:
 		defer func() { <-l.looking }()
@@ -36,10 +46,11 @@ func (l *look) ask(ctx context.Context, life time.Duration, find func(context.Co
 		return l.value, l.err
 	}
 	l.value, l.err = find(ctx)
-	l.ended, l.expires = time.Now(), time.Time{}
-	if l.err == nil {
-		l.expires = l.ended.Add(life)
+	if l.err != nil {
+		life = l.failing
 	}
+	l.ended = time.Now()
+	l.expires = l.ended.Add(life)
 	return l.value, l.err
 }
 

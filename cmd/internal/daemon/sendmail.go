@@ -5,9 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/milter/lookup"
@@ -17,13 +21,16 @@ import (
 
 // addSendmailTables adds the tables that Sendmail asks: see package sendmail.
 func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
-	tables[sendmail.TableOwn] = lookup.Table{
-		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailOwn(ctx, key) },
-		Limit:  wayLimit,
-	}
-	tables[sendmail.TableRoute] = lookup.Table{
-		Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailRoute(ctx, key) },
-		Limit:  wayLimit,
+	for name, way := range map[string]func(context.Context, string) lookup.Answer{
+		sendmail.TableOwn: d.sendmailOwn, sendmail.TableTo: d.sendmailTo, sendmail.TableRoute: d.sendmailRoute,
+	} {
+		tables[name] = lookup.Table{
+			Lookup: func(ctx context.Context, _ lookup.Peer, key string) lookup.Answer {
+				d.sendmailAsks.Store(true)
+				return way(ctx, key)
+			},
+			Limit: wayLimit,
+		}
 	}
 	tables[sendmail.TableTLS] = lookup.Table{
 		Lookup: func(ctx context.Context, p lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, p, key) },
@@ -36,56 +43,71 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 	}
 }
 
-// sendmailOwn answers with the way of mail by a server of its user's own, or by the rule
-// for its recipient.
+// sendmailOwn answers with the way of mail by a server of its user's own.
 func (d *daemon) sendmailOwn(ctx context.Context, key string) lookup.Answer {
-	d.sendmailAsks.Store(true)
-	login, sender, recipient, err := sendmail.ParseOwn(key)
+	login, sender, err := sendmail.ParseOwn(key)
 	if err != nil {
 		return d.sendmailWay(sender, "", err)
 	}
 	p := d.current.Load().rules.Policy
-	if p.Mode() == policy.Observe {
+	g := p.UserGatewayOf(login, sender)
+	if g == nil || p.Mode() == policy.Observe {
 		return lookup.NotFound()
 	}
-	if g := p.UserGatewayOf(login, sender); g != nil {
-		way, err := sendmail.UserWay(g)
-		if err == nil {
-			_, err = d.hosts.known(ctx, []policy.Host{{Name: g.Host}}, false)
-		}
-		return d.sendmailWay(sender, way, err)
+	way, err := sendmail.UserWay(g)
+	if err == nil {
+		_, err = d.hosts.known(ctx, []policy.Host{{Name: g.Host}}, false)
 	}
-	r, _ := p.RouteTo(recipient)
-	return d.sendmailRouted(ctx, sender, r)
+	return d.sendmailWay(sender, way, err)
+}
+
+// sendmailTo answers with the way by the rule for a recipient.
+func (d *daemon) sendmailTo(ctx context.Context, key string) lookup.Answer {
+	recipient, err := sendmail.ParseTo(key)
+	if err != nil {
+		return d.sendmailWay("", "", err)
+	}
+	r, why := d.current.Load().rules.Policy.RouteTo(recipient)
+	d.countRoute(r, why)
+	return d.sendmailRouted(ctx, recipient, "", r)
 }
 
 // sendmailRoute answers with the way of mail that leaves this host.
 func (d *daemon) sendmailRoute(ctx context.Context, key string) lookup.Answer {
-	d.sendmailAsks.Store(true)
-	sender, recipient, err := sendmail.ParseRoute(key)
+	id, sender, err := sendmail.ParseRoute(key)
 	if err != nil {
 		return d.sendmailWay(sender, "", err)
 	}
-	g := d.current.Load()
-	r, why := g.rules.Policy.RouteTo(recipient)
-	if r == nil {
-		r, why = g.rules.Policy.RouteFor(sender)
-	}
+	r, why := d.current.Load().rules.Policy.RouteFor(sender)
 	d.countRoute(r, why)
-	return d.sendmailRouted(ctx, sender, r)
+	return d.sendmailRouted(ctx, sender, id, r)
 }
 
-// sendmailRouted answers with a route, which may be nil.
-func (d *daemon) sendmailRouted(ctx context.Context, sender string, r *policy.Route) lookup.Answer {
+// sendmailRouted answers with a route, which may be nil. All recipients of a message, whose
+// queue id it is, have the same hosts, so that it is sent once.
+func (d *daemon) sendmailRouted(ctx context.Context, sender, id string, r *policy.Route) lookup.Answer {
 	if r == nil || d.current.Load().rules.Policy.Mode() == policy.Observe {
 		return lookup.NotFound()
 	}
-	hosts, err := d.hosts.known(ctx, r.Hosts(rand.IntN), r.MXLookup)
+	hosts, err := d.hosts.known(ctx, r.Hosts(drawFor(id)), r.MXLookup)
 	if err != nil {
 		return d.sendmailWay(sender, "", fmt.Errorf("route %s: %w", r.Name, err))
 	}
 	way, err := sendmail.RouteWay(r, hosts)
 	return d.sendmailWay(sender, way, err)
+}
+
+// drawSeed is new with each start.
+var drawSeed = rand.Uint64()
+
+// drawFor returns the chance of one message.
+func drawFor(id string) func(n int) int {
+	if id == "" {
+		return rand.IntN
+	}
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return rand.New(rand.NewPCG(drawSeed, h.Sum64())).IntN
 }
 
 // sendmailWay answers with a way, if Sendmail can go it. Otherwise the mail waits: no other
@@ -115,126 +137,100 @@ func (d *daemon) sendmailTLS(ctx context.Context, p lookup.Peer, key string) loo
 	return lookup.OK(sendmail.Fine)
 }
 
-// sendmailLogin answers with the login for a connection, if that is to the user's own server
-// and as it has to be.
+// sendmailLogin answers with the login for a connection, if that is to the user's own server and
+// the server takes the login. Sendmail has no setting that demands one, and returns the mail
+// to its sender where a server asks for one that it has just refused. So the login is
+// tried before; that takes a connection more for each user, server and minute.
 func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
-	c, err := sendmail.ParseConnection(key)
+	c, err := sendmail.ParseLogin(key)
 	if err != nil {
 		return d.sendmailWay("", "", err)
 	}
-	g := d.current.Load()
-	if !c.User {
-		return lookup.Temp("the connection is to no user's server")
+	current := d.current.Load()
+	g := current.rules.Policy.UserGatewayOf(c.Login, c.Sender)
+	why := ""
+	switch {
+	case g == nil:
+		why = "no user's server is known for this sender and login"
+	case !leadsTo(c, g):
+		why = "the sender's server is another one now, " + g.Nexthop()
+	default:
+		_, err := current.certificates.of(g, c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+			_, err := lookAtServer(ctx, there(c), g, &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS})
+			if err != nil {
+				d.log.loginFails(c.Login, g.Nexthop(), err)
+			}
+			return "", err
+		})
+		if err != nil {
+			return lookup.Temp(err.Error())
+		}
+		return lookup.OK(sendmail.Login(g))
 	}
-	if err := g.permits(ctx, c, d); err != nil {
-		return lookup.Temp(err.Error())
-	}
-	server := g.rules.Policy.UserGatewayOf(c.Login, c.Sender)
-	if server == nil {
-		return lookup.Temp("the user's server has changed")
-	}
-	return lookup.OK(sendmail.Login(server))
+	d.log.loginWithheld(c.Sender, fmt.Sprint(c.Hosts, c.Port), why)
+	return lookup.Temp(why)
+}
+
+// leadsTo says whether a connection is one to a user's own server.
+func leadsTo(c sendmail.Connection, g *policy.UserGateway) bool {
+	return c.Port == g.Port && slices.Equal(c.Hosts, []sendmail.Host{{Name: g.Host}})
 }
 
 // permits says why mail must not go through a connection, or nil.
 func (g *generation) permits(ctx context.Context, c sendmail.Connection, d *daemon) error {
-	if !c.User {
-		w := g.wayTo(c)
-		if w == nil {
-			return fmt.Errorf("%s port %d is no route's any more", c.Host, c.Port)
-		}
-		return g.certificates.hold(ctx, c, w.route, d)
+	if c.User {
+		return g.permitsUser(ctx, c, d)
 	}
-	server, nexthop := g.rules.Policy.UserGatewayOf(c.Login, c.Sender), (&policy.UserGateway{Host: c.Host, Port: c.Port}).Nexthop()
-	why := ""
-	switch {
-	case server == nil:
-		why = "no user's server is known for this sender and login"
-	case server.Host != c.Host || server.Port != c.Port:
-		why = "the sender's server is another one now, " + server.Nexthop()
-	default:
-		return g.certificates.takesLogin(ctx, c, server, d)
+	route, names, err := g.routeOf(c)
+	if err != nil {
+		return err
 	}
-	d.log.loginWithheld(c.Sender, nexthop, why)
-	return errors.New(why)
-}
-
-// wayTo finds the host of a route that is connected, among those of the way that was chosen: by
-// its own name, or else as an MX host of a domain.
-func (g *generation) wayTo(c sendmail.Connection) (found *way) {
-	for _, h := range c.Hosts {
-		w := g.ways[(&policy.Route{MXLookup: h.MX}).Nexthop(policy.Host{Name: h.Name, Port: c.Port})]
-		switch {
-		case w == nil:
-		case h.Name == c.Host && !h.MX:
-			return w
-		case h.MX:
-			found = w // the domains of a way are of one route
+	if c.Hosts[0].MX {
+		if err := d.hosts.isMX(ctx, c); err != nil {
+			return err
 		}
 	}
-	return found
+	return g.certificates.hold(ctx, c, route, names, d)
 }
 
-// maxCertificates is of how many machines is remembered what they have shown.
-const maxCertificates = 10000
-
-// certificates remember, for a minute, what machines have shown when they were looked at. So
-// the same demands hold as on Postfix, whomever Sendmail trusts.
-type certificates struct {
-	mu   sync.Mutex
-	seen map[machine]*look
-}
-
-// A machine is where a host was reached, and for what: a *policy.Route, or a
-// *policy.UserGateway.
-type machine struct {
-	purpose any
-	host    string
-	addr    netip.AddrPort
-}
-
-func machineOf(c sendmail.Connection, purpose any) machine {
-	return machine{purpose, c.Host, netip.AddrPortFrom(c.Addr, c.Port)}
-}
-
-// there is a prober that finds a host only where it is connected.
-func there(c sendmail.Connection) *tlsprobe.Prober {
-	return &tlsprobe.Prober{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{c.Addr}, nil }}
-}
-
-// compare says why the certificate in a connection is not the one that was shown to us.
-func compare(shown string, c sendmail.Connection) error {
-	if shown = sendmail.Fingerprint(shown); shown == c.Fingerprint {
-		return nil
+// permitsUser is permits for a user's own server.
+func (g *generation) permitsUser(ctx context.Context, c sendmail.Connection, d *daemon) error {
+	server := g.users.of(c)
+	if server == nil {
+		return fmt.Errorf("%v port %d is no server of this user any more", c.Hosts, c.Port)
 	}
-	return fmt.Errorf("%s has shown Sendmail a certificate with the fingerprint %q, and us one with %q; if that stays so, set confCERT_FINGERPRINT_ALGORITHM to sha256", c.Host, c.Fingerprint, shown)
-}
-
-// takesLogin says why a user's own server must not be given mail, or nil: Sendmail has no
-// setting that demands a login, and returns the mail to its sender where a server asks for
-// one that it has just refused. So the login is tried before; that takes a connection more
-// for each user, server and minute.
-func (s *certificates) takesLogin(ctx context.Context, c sendmail.Connection, g *policy.UserGateway, d *daemon) error {
-	if g.TLS != policy.NoTLS && c.TLS == "" {
-		return fmt.Errorf("the server of the user needs TLS, and the connection to %s has none", c.Host)
+	if server.TLS != policy.NoTLS && c.TLS == "" {
+		return fmt.Errorf("the user's server %s needs TLS, and the connection has none", server.Nexthop())
 	}
-	shown, err := s.of(machineOf(c, g)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
-		shown, err := logIn(ctx, there(c), g)
+	shown, err := g.certificates.of(server.Nexthop(), c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
+		shown, err := lookAtServer(ctx, there(c), server, nil)
 		if err != nil {
-			d.log.loginFails(c.Login, g.Nexthop(), err)
+			d.log.noLogin(server.Nexthop(), err)
 		}
 		return shown, err
 	})
-	if err != nil || g.TLS == policy.NoTLS {
+	if err != nil || server.TLS == policy.NoTLS {
 		return err
 	}
 	return compare(shown, c)
 }
 
-// logIn tries the login at a user's own server, and returns the fingerprint of its
-// certificate. Without demand for TLS, it is taken if there is any, as Sendmail does.
-func logIn(ctx context.Context, p *tlsprobe.Prober, g *policy.UserGateway) (string, error) {
-	p.Login = &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS}
+// of returns a server of the user who logged in, where a connection leads. All there have the same
+// demands: the configuration sees to that.
+func (u *userServers) of(c sendmail.Connection) *policy.UserGateway {
+	for _, g := range u.byLogin[policy.CanonicalLogin(c.Login)] {
+		if leadsTo(c, g) {
+			return g
+		}
+	}
+	return nil
+}
+
+// lookAtServer has a user's own server looked at, with a login or without, and returns the
+// fingerprint of its certificate. Without demand for TLS, it is taken if there is any, as
+// Sendmail does.
+func lookAtServer(ctx context.Context, p *tlsprobe.Prober, g *policy.UserGateway, login *tlsprobe.Login) (string, error) {
+	p.Login = login
 	target := tlsprobe.Target{Host: g.Host, Port: g.Port}
 	report, err := p.Probe(ctx, target, nil)
 	if err == nil && g.TLS == policy.NoTLS && report.TLS.Problem == tlsprobe.NoSTARTTLS {
@@ -249,49 +245,104 @@ func logIn(ctx context.Context, p *tlsprobe.Prober, g *policy.UserGateway) (stri
 			return "", errors.New(check.Reason)
 		}
 	}
-	if !report.Accepted.Holds {
+	switch {
+	case login != nil && !report.Accepted.Holds:
 		return "", errors.New(cmp.Or(report.Accepted.Reason, report.TLS.Reason))
-	}
-	if len(report.Chain) == 0 {
+	case !tlsprobe.CanLogIn(report.Auth):
+		return "", fmt.Errorf("the server offers none of the logins %s", tlsprobe.LoginMechanisms())
+	case len(report.Chain) == 0:
 		return "", nil
 	}
 	return report.Chain[0].Fingerprint, nil
 }
 
+// routeOf finds the route of a connection by the hosts of the way that was chosen, of which all
+// must be the same route's; and the names, of which its certificate has to bear one.
+func (g *generation) routeOf(c sendmail.Connection) (route *policy.Route, names []string, err error) {
+	for _, h := range c.Hosts {
+		w := g.ways[(&policy.Route{MXLookup: h.MX}).Nexthop(policy.Host{Name: h.Name, Port: c.Port})]
+		if w == nil || route != nil && w.route.TLS != route.TLS {
+			return nil, nil, fmt.Errorf("%s port %d is no route's any more", h.Name, c.Port)
+		}
+		route, names = w.route, append(names, h.Name)
+	}
+	if route == nil {
+		return nil, nil, errors.New("the way has no hosts")
+	}
+	if c.Hosts[0].MX {
+		names = []string{c.MXHost}
+	}
+	return route, names, nil
+}
+
+// maxCertificates is of how many machines is remembered what they have shown.
+const maxCertificates = 10000
+
+// certificates remember, for a minute, what machines have shown when they were looked at. So
+// the same demands hold as on Postfix, whomever Sendmail trusts.
+type certificates struct {
+	mu   sync.Mutex
+	seen map[machine]*look
+}
+
+// A machine is where hosts were reached, and for what: a *policy.Route, a *policy.UserGateway whose
+// login is tried, or the nexthop of a user's own server.
+type machine struct {
+	purpose any
+	mx      string
+	addr    netip.AddrPort
+}
+
+// there is a prober that finds a host only where it is connected.
+func there(c sendmail.Connection) *tlsprobe.Prober {
+	return &tlsprobe.Prober{Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{c.Addr}, nil }}
+}
+
+// compare says why the certificate in a connection is not the one that was shown to us.
+func compare(shown string, c sendmail.Connection) error {
+	if shown = sendmail.Fingerprint(shown); shown == c.Fingerprint {
+		return nil
+	}
+	return fmt.Errorf("%s has shown Sendmail a certificate with the fingerprint %q, and us one with %q; if that stays so, set confCERT_FINGERPRINT_ALGORITHM to sha256", c.Addr, c.Fingerprint, shown)
+}
+
 // hold says why a connection is not what a route demands, or nil. The host is looked at
-// where it was reached; and the certificate that it shows there has to be the one in the
-// connection.
-func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *policy.Route, d *daemon) error {
+// where it was reached, and its certificate has to be the one in the connection and bear one
+// of the names.
+func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *policy.Route, names []string, d *daemon) error {
 	switch {
 	case !r.TLS.Required:
 		return nil
 	case c.TLS == "":
-		err := fmt.Errorf("require_tls of route %s fails: the connection to %s has no TLS", r.Name, c.Host)
-		d.log.demandFailed(r.Name, c.Host, err)
+		err := fmt.Errorf("require_tls of route %s fails: the connection to %s has no TLS", r.Name, c.Addr)
+		d.log.demandFailed(r.Name, strings.Join(names, ","), err)
 		return err
 	case !r.TLS.CA && !r.TLS.Hostname:
 		return nil
 	}
-	shown, err := s.of(machineOf(c, r)).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
-		report, err := lookAt(ctx, there(c), policy.Host{Name: c.Host, Port: c.Port}, r)
-		if err != nil {
-			d.log.demandFailed(r.Name, c.Host, err)
-			return "", err
+	shown, err := s.of(r, c).ask(ctx, probeLife, func(ctx context.Context) (shown string, err error) {
+		for _, name := range names {
+			var report tlsprobe.Report
+			if report, err = lookAt(ctx, there(c), policy.Host{Name: name, Port: c.Port}, r); err == nil {
+				return report.Chain[0].Fingerprint, nil
+			}
 		}
-		return report.Chain[0].Fingerprint, nil
+		d.log.demandFailed(r.Name, strings.Join(names, ","), err)
+		return "", err
 	})
 	if err != nil {
 		return err
 	}
 	if err := compare(shown, c); err != nil {
-		d.log.demandFailed(r.Name, c.Host, err)
+		d.log.demandFailed(r.Name, strings.Join(names, ","), err)
 		return err
 	}
 	return nil
 }
 
-// of returns the look at a machine.
-func (s *certificates) of(m machine) *look {
+// of returns the look for a purpose at the machine that is connected.
+func (s *certificates) of(purpose any, c sendmail.Connection) *look {
+	m := machine{purpose, c.MXHost, netip.AddrPortFrom(c.Addr, c.Port)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil || len(s.seen) >= maxCertificates {
@@ -299,9 +350,18 @@ func (s *certificates) of(m machine) *look {
 	}
 	l := s.seen[m]
 	if l == nil {
-		fresh := newLook()
-		l = &fresh
+		l = newLook()
+		l.most, l.failing = mostWaiting, failureLife
 		s.seen[m] = l
 	}
 	return l
 }
+
+const (
+	// mostWaiting is how many may wait for a look at a machine: Sendmail holds a connection to
+	// us for each.
+	mostWaiting = 100
+	// failureLife is how long a failure counts: a server is not asked again for each message
+	// that waits.
+	failureLife = 5 * time.Second
+)

@@ -91,7 +91,7 @@ type way struct {
 	route *policy.Route
 	host  policy.Host
 	// certificate is what the host has shown, where Postfix can't judge that by itself.
-	certificate look
+	certificate *look
 }
 
 // ways finds the hosts of routes by their nexthops. Two routes that share one have

@@ -29,7 +29,7 @@ type userHost struct {
 	tls  policy.UserTLS
 
 	// level is the TLS policy with which it has been seen to offer a login.
-	level look
+	level *look
 }
 
 func newUserHost(g *policy.UserGateway) *userHost {

@@ -41,6 +41,8 @@ type userServers struct {
 	// hosts are by transport and nexthop: the configuration sees to it that two servers
 	// don't differ in their demands on one.
 	hosts map[serverKey]*userHost
+	// byLogin are the servers of each user.
+	byLogin map[string][]*policy.UserGateway
 	// mta is the number of the user that may ask for logins. It counts only where there
 	// are servers.
 	mta uint32
@@ -50,9 +52,10 @@ type userServers struct {
 type serverKey struct{ transport, name string }
 
 func newUserServers(c *config.Config) (userServers, error) {
-	u := userServers{servers: make(map[serverKey]*policy.UserGateway), hosts: make(map[serverKey]*userHost)}
-	c.Settings.Outbound.UserGateways(func(_, address string, g *policy.UserGateway) {
+	u := userServers{servers: make(map[serverKey]*policy.UserGateway), hosts: make(map[serverKey]*userHost), byLogin: make(map[string][]*policy.UserGateway)}
+	c.Settings.Outbound.UserGateways(func(login, address string, g *policy.UserGateway) {
 		u.servers[serverKey{g.Transport(), address}] = g
+		u.byLogin[login] = append(u.byLogin[login], g)
 		u.hosts[serverKey{g.Transport(), g.Nexthop()}] = newUserHost(g)
 	})
 	if len(u.servers) == 0 {

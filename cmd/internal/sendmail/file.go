@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"slices"
@@ -51,8 +52,7 @@ func File(path string, c *config.Config) (string, error) {
 
 func render(path string, c *config.Config, mark string) (string, error) {
 	f := file{Path: path, Mark: mark}
-	f.Tables.Own, f.Tables.Route, f.Tables.TLS, f.Tables.Login = TableOwn, TableRoute, TableTLS, TableLogin
-	f.Connection = "$&{gmWay} ; $&{server_addr} ; $&{tls_version} ; $&{cert_fp} ; < $&h > ; < $&{server_name} > ; < $&{gmLogin} > ; < $&f >"
+	f.Tables = tables{TableOwn, TableTo, TableRoute, TableTLS, TableLogin}
 	for _, s := range stages {
 		f.Macros = append(f.Macros, macros{s.name, strings.Join(milter.MacroNames(s.stage), ", ")})
 	}
@@ -82,11 +82,13 @@ type file struct {
 	Macros                     []macros
 	// Mailers are those that the ports of routes and users' own servers need.
 	Mailers []mailer
-	// Domains are those for which there are rules by recipient.
-	Domains    []string
-	Tables     struct{ Own, Route, TLS, Login string }
-	Connection string
+	// Domains are those for which there are rules by recipient, Senders those of senders that
+	// the configuration names.
+	Domains, Senders []string
+	Tables           tables
 }
+
+type tables struct{ Own, To, Route, TLS, Login string }
 
 // macros are those of a stage, as of cf/README's confMILTER_MACROS_….
 type macros struct{ Stage, Names string }
@@ -104,6 +106,10 @@ type mailer struct {
 	Name, Ruleset, Way string
 	Port               uint16
 }
+
+// maxCredential is how long a user name or password may be: Sendmail cuts what is longer than 256
+// octets, in base64.
+const maxCredential = 180
 
 // maxMailers is for how many mailers there is room: Sendmail has room for 25, and some of
 // its own.
@@ -128,6 +134,8 @@ func (f *file) addOutbound(o *policy.Outbound) error {
 		port, err := Port(r)
 		if err != nil {
 			err = fmt.Errorf("[route %s] %w; give them one port, or make a route of each port", r.Name, errors.Unwrap(err))
+		} else if _, long := RouteWay(r, r.Hosts(func(int) int { return 0 })); long != nil {
+			err = fmt.Errorf("[route %s] %w; name fewer", r.Name, errors.Unwrap(long))
 		}
 		problems, ports[port] = append(problems, err), true
 	}
@@ -136,6 +144,9 @@ func (f *file) addOutbound(o *policy.Outbound) error {
 			problems = append(problems, fmt.Errorf("[user-gateway %s %s] %w; write tls = starttls and port 587, if the server can do that", login, address, err))
 			return
 		}
+		if n := max(len(g.Username), len(g.Password.Reveal())); n > maxCredential {
+			problems = append(problems, fmt.Errorf("[user-gateway %s %s] has a user name or password of %d octets, and Sendmail can't log in with more than %d; choose another", login, address, n, maxCredential))
+		}
 		userPorts[g.Port] = true
 	})
 	f.addMailers(false, ports)
@@ -143,16 +154,34 @@ func (f *file) addOutbound(o *policy.Outbound) error {
 	if n := len(f.Mailers); n > maxMailers {
 		problems = append(problems, fmt.Errorf("routes and users' own servers have %d different ports, for each of which Sendmail needs a mailer, and there is room for %d; use fewer", n, maxMailers))
 	}
-	for rule := range o.Recipients {
+	f.Domains, f.Senders = domainsOf(maps.Keys(o.Recipients)), domainsOf(senders(o))
+	return errors.Join(sortedProblems(problems)...)
+}
+
+// senders are the addresses and domains of senders that the configuration names.
+func senders(o *policy.Outbound) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for rule := range o.Senders {
+			if !yield(rule) {
+				return
+			}
+		}
+		more := true
+		o.UserGateways(func(_, address string, _ *policy.UserGateway) { more = more && yield(address) })
+	}
+}
+
+// domainsOf are the domains of addresses and rules, as A-labels and as they may be written.
+func domainsOf(rules iter.Seq[string]) (domains []string) {
+	for rule := range rules {
 		domain := policy.Domain(rule)
-		f.Domains = append(f.Domains, domain)
+		domains = append(domains, domain)
 		if unicode := policy.UnicodeDomain(domain); unicode != domain {
-			f.Domains = append(f.Domains, unicode)
+			domains = append(domains, unicode)
 		}
 	}
-	slices.Sort(f.Domains)
-	f.Domains = slices.Compact(f.Domains)
-	return errors.Join(sortedProblems(problems)...)
+	slices.Sort(domains)
+	return slices.Compact(domains)
 }
 
 // sortedProblems puts problems into an order that is always the same.

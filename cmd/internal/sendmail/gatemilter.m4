@@ -46,42 +46,60 @@ LOCAL_CONFIG
 # gatemilter: kept in the queue file is who logged in.
 C{persistentMacros} {gmLogin}
 C{gmMailer}{{range .Mailers}} {{.Name}}{{end}}
-C{gmKeep} sent login leave
+C{gmKeep} nobody leave
 {{- range .Domains}}
 C{gmRecipientDomain} {{.}}
 {{- end}}
 # Its tables. -q: quotes stay in the question. -t -T<TMPF>: no answer shows, and does not
 # count as "nothing known".
 K{{.Tables.Own}} socket -q -d10 {{.Lookup}}
+K{{.Tables.To}} socket -q -d10 {{.Lookup}}
 K{{.Tables.Route}} socket -q -d10 {{.Lookup}}
 K{{.Tables.TLS}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
 K{{.Tables.Login}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
 Kgmset macro
+# The first 16 octets of a fingerprint.
+Kgmprint regex -s1 ^(.{47})
+{{- range .Senders}}
+C{gmSenderDomain} {{.}}
+{{- end}}
+{{- if .Senders}}
+
+LOCAL_RULE_3
+# gatemilter: what the configuration says of domains is by their names as they are written, so
+# they are not replaced by those to which an alias in the DNS leads.
+R$* < @ $={gmSenderDomain} > $*	$: $1 < @ $2 . > $3
+{{- end}}
 
 LOCAL_RULE_0
 # gatemilter: mail of those who logged in, and for domains with rules by recipient, to
 # whomever it goes. A bounce of such mail ({gmSent}) is not theirs, nor is the address of
-# the sender a recipient ({addr_type}).
+# the sender a recipient ({addr_type}). Address literals never come to the rules below, so
+# they are asked about here.
 R$*			$: < $&{auth_authen} > $1
 R< > $*			$: $1
 R< $+ > $*		$: $(gmset {gmLogin} $@ $1 $) $2
-R$*			$: < sent $&{gmSent} > $1
-R< sent > $*		$: < type $&{addr_type} > $1
+R$*			$: < type $&{addr_type} > $1
 R< type e s > $*	$: < leave > $1
-R< type $* > $*		$: < login $&{gmLogin} > $2
+R< type $* > $*		$: < sent $&{gmSent} > $2
+R< sent yes > $*	$: < nobody > $1
+R< sent > $*		$: < login $&{gmLogin} > $1
+R< login > $*		$: < nobody > $1
+R< login $+ > $* < @ $* > $*	$: < $({{.Tables.Own}} < $&{gmLogin} > ; < $&f > $: nobody $) > $2 < @ $3 > $4
 {{- if .Domains}}
-R< login > $* < @ $={gmRecipientDomain} . > $*	$: < ask > $1 < @ $2 . > $3
+R< nobody > $* < @ $={gmRecipientDomain} . > $*	$: < $({{.Tables.To}} < $1@$2. > $: leave $) > $1 < @ $2 . > $3
 {{- end}}
-R< login $+ > $* < @ $* > $*	$: < ask > $2 < @ $3 > $4
-R< ask > $* < @ $* > $*	$: < $({{.Tables.Own}} < $&{gmLogin} > ; < $&f > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
+R< nobody > $* < @ [ $* ] > $*	$: < sender $&{gmSent} > $1 < @ [ $2 ] > $3
+R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < > $: leave $) > $1 < @ $2 > $3
+R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < $&f > $: leave $) > $1 < @ $2 > $3
 R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
-R< $={gmKeep} $* > $*	$: $3
-R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail: " $1
+R< $={gmKeep} > $*	$: $2
+R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
 # Here, before the others of the same name, the login at servers of users' own: only the
 # first rules of a set that was begun before count.
 Sauthinfo
 R$*			$: < $&{gmWay} > $1
-R< user $+ > $*		$: < ask > $({{.Tables.Login}} {{.Connection}} $: ? $)
+R< user $+ > $*		$: < ask > $({{.Tables.Login}} $&{gmWay} ; $&{server_addr} ; < $&h > ; < $&{gmLogin} > ; < $&f > $: ? $)
 R< ask > ?		$# temp
 R< ask > $* <TMPF>	$# temp
 R< ask > $+		$# $1
@@ -93,11 +111,11 @@ LOCAL_NET_CONFIG
 R$* < @ $* > $*		$: < type $&{addr_type} > $1 < @ $2 > $3
 R< type e s > $*	$: < leave > $1
 R< type $* > $*		$: < sender $&{gmSent} > $2
-R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} < $&f > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
-R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} < > ; < $1@$2 > $: leave $) > $1 < @ $2 > $3
+R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < > $: leave $) > $1 < @ $2 > $3
+R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < $&f > $: leave $) > $1 < @ $2 > $3
 R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
 R< leave > $*		$: $1
-R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail: " $1
+R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
 
 LOCAL_TLS_SERVER
 # gatemilter: whether the host is as demanded, in clear and with TLS. What mechanism the
@@ -105,7 +123,12 @@ LOCAL_TLS_SERVER
 R$*			$: < $&{gmWay} > $1
 R< > $*			$@ OK
 R$*			$: $(gmset {auth_type} $@ none $) $1
-R$*			$: $({{.Tables.TLS}} {{.Connection}} $: ? $)
+R$*			$: < $&{gmWay} > $&h
+R< user $* > $*		$: < $&{gmLogin} >
+R< route $* > [ $* ] $*	$: < >
+R< route $* > $*	$: < $&{server_name} >
+R< $* >			$: < $1 > $(gmprint $&{cert_fp} $: $)
+R< $* > $*		$: $({{.Tables.TLS}} $&{gmWay} ; $&{server_addr} ; $&{tls_version} ; $2 ; < $&h > ; < $1 > $: ? $)
 Rok			$@ OK
 Rno $+			$#error $@ 4.7.0 $: "454 gatemilter: " $1
 R$*			$#error $@ 4.3.0 $: "454 gatemilter: no answer, so nothing is sent"

@@ -6,18 +6,20 @@
 // Sendmail asks over socketmaps (doc/op/op.me, "K"), from the rules in sendmail.cf. Each name
 // of a map is that of a table:
 //
-//	gmown    <LOGIN>;<SENDER>;<RECIPIENT>   the way by a user's own server, or of a recipient rule
-//	gmroute  <SENDER>;<RECIPIENT>           the way by sender, where the mail would leave this host
-//	gmtls    CONNECTION                     whether a connection is as demanded
-//	gmlogin  CONNECTION                     the login there
+//	gmown    <LOGIN>;<SENDER>           the way by a user's own server
+//	gmto     <RECIPIENT>                the way of a recipient rule
+//	gmroute  QUEUE-ID;<SENDER>          the way by sender, where the mail would leave this host
+//	gmtls    route:PORT;ADDRESS;TLS;FINGERPRINT;<HOSTS>;<HOST>   whether a connection is as demanded
+//	gmtls    user:PORT;ADDRESS;TLS;FINGERPRINT;<HOSTS>;<LOGIN>
+//	gmlogin  user:PORT;ADDRESS;<HOSTS>;<LOGIN>;<SENDER>          the login there
 //
-// A way is a mailer and its hosts, "gatemilter-587:[a.example]:[b.example]". Sendmail takes the
-// port from the mailer, so there is one for each port in use, and a second one for users' own
-// servers. A CONNECTION is all that Sendmail knows of it:
-//
-//	route:587;192.0.2.1;TLSv1.3;FINGERPRINT;<HOSTS>;<HOST>;<LOGIN>;<SENDER>
-//
-// Letters may come in lower case, and logins are xtext.
+// Sendmail cuts a question at 256 octets, so each says only what it has to. A way is a
+// mailer and its hosts, "gatemilter-587:[a.example]:[b.example]". Sendmail takes the
+// port from the mailer, so there is one for each port in use, and others for users' own
+// servers. HOSTS are those of the way, as they were answered; HOST is the MX host that is
+// connected, where HOSTS are domains. (Else it does not count: Sendmail has the name to which
+// an alias in the DNS leads.) FINGERPRINT are the first 16 octets of the certificate's SHA-256
+// digest. Letters may come in lower case, and logins are xtext.
 //
 // # What the rules see to
 //
@@ -42,6 +44,7 @@ import (
 // The tables that Sendmail asks.
 const (
 	TableOwn   = "gmown"
+	TableTo    = "gmto"
 	TableRoute = "gmroute"
 	TableTLS   = "gmtls"
 	TableLogin = "gmlogin"
@@ -79,11 +82,14 @@ func RouteWay(r *policy.Route, hosts []policy.Host) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	way := Mailer(port, false)
+	way := ""
 	for _, h := range hosts {
 		way += ":" + host(h.Name, r.MXLookup)
 	}
-	return way, nil
+	if len(way)-1 > maxHosts {
+		return "", fmt.Errorf("route %s %w", r.Name, hostsError(len(way)-1))
+	}
+	return Mailer(port, false) + way, nil
 }
 
 // Port is the port of all hosts of a route.
@@ -106,6 +112,13 @@ func (e portsError) Error() string {
 	return fmt.Sprintf("has hosts with the ports %d and %d, of which Sendmail can try only one for a message", e[0], e[1])
 }
 
+// A hostsError is how long the names of a route's hosts are together.
+type hostsError int
+
+func (e hostsError) Error() string {
+	return fmt.Sprintf("has hosts whose names have %d octets together, and Sendmail can't ask about more than %d", int(e), maxHosts)
+}
+
 // host writes a host: brackets keep Sendmail from looking for MX hosts.
 func host(name string, mx bool) string {
 	if mx {
@@ -121,22 +134,31 @@ func host(name string, mx bool) string {
 type Connection struct {
 	User bool // the host is a user's own server, not one of a route
 	Port uint16
-	// Hosts are those of the way that was chosen, and Host is the name of the one that is
-	// connected, by Addr.
-	Hosts []Host
-	Host  string
-	Addr  netip.Addr
+	Addr netip.Addr
+	// Hosts are those of the way that was chosen. Where these are domains, MXHost is the
+	// name of the one that is connected.
+	Hosts  []Host
+	MXHost string
 	// TLS is the version in Sendmail's words, "" in clear. Fingerprint is that of the host's
-	// certificate, in the digest that Sendmail was told to use: lower-case hexadecimal.
+	// certificate, as [Fingerprint] writes it.
 	TLS         string
 	Fingerprint string
-	// Login is of the client from which the message came, "" if it had none. Sender is the
-	// envelope sender.
+	// Login is of the client from which the message came. It is known, as Sender is, the
+	// envelope sender, where the host is a user's own server; the latter for TableLogin only.
 	Login, Sender string
 }
 
-// Fingerprint writes a fingerprint in lower-case hexadecimal, without colons.
-func Fingerprint(s string) string { return strings.ToLower(strings.ReplaceAll(s, ":", "")) }
+// shownOctets is how much of a fingerprint Sendmail tells: what makes a second certificate with the
+// same ones infeasible, and leaves room in a question.
+const shownOctets = 16
+
+// Fingerprint is as much of a certificate's fingerprint as Sendmail tells, in lower-case hexadecimal.
+func Fingerprint(sha256 string) string {
+	whole := fingerprint(sha256)
+	return whole[:min(len(whole), 2*shownOctets)]
+}
+
+func fingerprint(s string) string { return strings.ToLower(strings.ReplaceAll(s, ":", "")) }
 
 // Login is the login at a user's own server, in the words of authinfo (cf/README).
 func Login(g *policy.UserGateway) string {
@@ -151,57 +173,106 @@ type Host struct {
 	MX   bool
 }
 
+// maxQuestion is where Sendmail cuts a question, and maxHosts how long the hosts of a way may
+// be together, so that it doesn't have to: beside them stand at most 115 octets.
+const (
+	maxQuestion = 256
+	maxHosts    = 140
+)
+
 // malformed says that a question is none that the rules ask.
 func malformed(key string) error {
-	return fmt.Errorf("malformed question %.200q; write the m4 file again by gatemilter mta-setup sendmail, and build sendmail.cf from it", key)
+	if len(key) >= maxQuestion-1 {
+		return fmt.Errorf("question %.100q… is too long for Sendmail, which cuts it: shorten the addresses, logins or names of hosts in it", key)
+	}
+	return fmt.Errorf("malformed question %.200q; run gatemilter mta-setup sendmail --apply, and sendmailconfig", key)
 }
 
-// ParseConnection reads a question for TableTLS or TableLogin.
+// ParseConnection reads a question for TableTLS.
 func ParseConnection(key string) (Connection, error) {
 	parts := strings.SplitN(key, ";", 5)
 	if len(parts) != 5 {
 		return Connection{}, malformed(key)
 	}
-	kind, port, _ := strings.Cut(parts[0], ":")
-	number, err := strconv.ParseUint(port, 10, 16)
-	quoted, ok := cutQuoted(parts[4], 4)
-	if err != nil || !ok || kind != "user" && kind != "route" {
+	c, err := parseConnected(key, parts[0], parts[1])
+	quoted, ok := cutQuoted(parts[4], 2)
+	if err != nil || !ok {
 		return Connection{}, malformed(key)
 	}
-	addr, err := netip.ParseAddr(bare(parts[1]))
-	if err != nil {
-		return Connection{}, malformed(key)
-	}
-	c := Connection{
-		User: kind == "user", Port: uint16(number),
-		Addr: addr.Unmap(), TLS: parts[2], Fingerprint: Fingerprint(parts[3]),
-		Host: bare(quoted[1]), Login: policy.DecodeXtext(quoted[2]), Sender: quoted[3],
-	}
+	c.TLS, c.Fingerprint, c.Hosts = parts[2], fingerprint(parts[3]), hostsOf(quoted[0])
 	if strings.EqualFold(c.TLS, "none") {
 		c.TLS = ""
 	}
-	for h := range splitHosts(quoted[0]) {
-		c.Hosts = append(c.Hosts, Host{bare(h), !strings.HasPrefix(h, "[")})
+	if c.User {
+		c.Login = policy.DecodeXtext(quoted[1])
+	} else {
+		c.MXHost = bare(quoted[1])
 	}
 	return c, nil
 }
 
-// ParseOwn reads a question for TableOwn.
-func ParseOwn(key string) (login, sender, recipient string, err error) {
-	quoted, ok := cutQuoted(key, 3)
-	if !ok {
-		return "", "", "", malformed(key)
+// ParseLogin reads a question for TableLogin.
+func ParseLogin(key string) (Connection, error) {
+	parts := strings.SplitN(key, ";", 3)
+	if len(parts) != 3 {
+		return Connection{}, malformed(key)
 	}
-	return policy.DecodeXtext(quoted[0]), quoted[1], quoted[2], nil
+	c, err := parseConnected(key, parts[0], parts[1])
+	quoted, ok := cutQuoted(parts[2], 3)
+	if err != nil || !ok || !c.User {
+		return Connection{}, malformed(key)
+	}
+	c.Hosts, c.Login, c.Sender = hostsOf(quoted[0]), policy.DecodeXtext(quoted[1]), quoted[2]
+	return c, nil
 }
 
-// ParseRoute reads a question for TableRoute.
-func ParseRoute(key string) (sender, recipient string, err error) {
+// parseConnected reads where a connection leads, the beginning of a question.
+func parseConnected(key, way, addr string) (Connection, error) {
+	kind, port, _ := strings.Cut(way, ":")
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || kind != "user" && kind != "route" {
+		return Connection{}, malformed(key)
+	}
+	ip, err := netip.ParseAddr(bare(addr))
+	if err != nil {
+		return Connection{}, malformed(key)
+	}
+	return Connection{User: kind == "user", Port: uint16(number), Addr: ip.Unmap()}, nil
+}
+
+func hostsOf(list string) (hosts []Host) {
+	for h := range splitHosts(list) {
+		hosts = append(hosts, Host{bare(h), !strings.HasPrefix(h, "[")})
+	}
+	return hosts
+}
+
+// ParseOwn reads a question for TableOwn.
+func ParseOwn(key string) (login, sender string, err error) {
 	quoted, ok := cutQuoted(key, 2)
 	if !ok {
 		return "", "", malformed(key)
 	}
-	return quoted[0], quoted[1], nil
+	return policy.DecodeXtext(quoted[0]), quoted[1], nil
+}
+
+// ParseTo reads a question for TableTo.
+func ParseTo(key string) (recipient string, err error) {
+	quoted, ok := cutQuoted(key, 1)
+	if !ok {
+		return "", malformed(key)
+	}
+	return quoted[0], nil
+}
+
+// ParseRoute reads a question for TableRoute.
+func ParseRoute(key string) (queueID, sender string, err error) {
+	queueID, rest, _ := strings.Cut(key, ";")
+	quoted, ok := cutQuoted(rest, 1)
+	if !ok {
+		return "", "", malformed(key)
+	}
+	return queueID, quoted[0], nil
 }
 
 // cutQuoted reads n texts in angle brackets, with ";" between them. In an address, brackets can
@@ -277,7 +348,7 @@ func Text(reason string) string {
 		switch {
 		case strings.ContainsRune(`"`, r):
 			return '\''
-		case r < ' ' || r > '~' || strings.ContainsRune("()<>[]{}$\\;|", r):
+		case r < ' ' || r > '~' || strings.ContainsRune("()<>[]{}$\\;|%", r):
 			return ' '
 		}
 		return r

@@ -15,49 +15,69 @@ import (
 // The questions of these tests are as Sendmail 8.17 asks them.
 
 func TestParseConnection(t *testing.T) {
-	full := Connection{User: true, Port: 587, Addr: netip.MustParseAddr("192.0.2.1"), TLS: "tlsv1.3", Fingerprint: "aabb",
-		Hosts: []Host{{"smtp.partner.example", false}}, Host: "smtp.partner.example", Login: "alice+x@lab.test", Sender: "alice@partner.example"}
-	clear := Connection{Port: 25, Addr: netip.MustParseAddr("2001:db8::1"), Hosts: []Host{{"2001:db8::1", false}, {"b.example", false}}, Host: "2001:db8::1"}
-	domain := Connection{Port: 25, Addr: netip.MustParseAddr("127.0.0.1"), Hosts: []Host{{"d.example", true}, {"e.example", true}}, Host: "mx1.d.example", Sender: `"a>;<b"@lab.test`}
-	for key, want := range map[string]Connection{
-		"user:587;192.0.2.1;tlsv1.3;aa:bb;<[smtp.partner.example]>;<[smtp.partner.example]>;<alice+2bx@lab.test>;<alice@partner.example>": full,
-		"user:587;192.0.2.1;tlsv1.3;AA:BB;<[SMTP.partner.example.]>;<smtp.partner.example.>;<alice+2Bx@lab.test>;<alice@partner.example>": full,
-		"route:25;IPv6:2001:db8::1;;;<[IPv6:2001:db8::1]:[b.example]>;<[IPv6:2001:db8::1]>;<>;<>":                                         clear,
-		"route:25;ipv6:2001:db8:0:0:0:0:0:1;none;;<[ipv6:2001:db8::1]:[b.example]>;<[ipv6:2001:db8::1]>;<>;<>":                            clear,
-		`route:25;127.0.0.1;;;<d.example:e.example>;<mx1.d.example>;<>;<"a>;<b"@lab.test>`:                                                domain,
+	user := Connection{User: true, Port: 587, Addr: netip.MustParseAddr("192.0.2.1"), TLS: "tlsv1.3", Fingerprint: "aabb",
+		Hosts: []Host{{"smtp.partner.example", false}}, Login: "alice+x@lab.test"}
+	route := Connection{Port: 25, Addr: netip.MustParseAddr("2001:db8::1"), Hosts: []Host{{"2001:db8::1", false}, {"b.example", false}}}
+	domain := Connection{Port: 25, Addr: netip.MustParseAddr("127.0.0.1"), Hosts: []Host{{"d.example", true}, {"e.example", true}}, MXHost: "mx1.d.example"}
+	login := Connection{User: true, Port: 587, Addr: netip.MustParseAddr("192.0.2.1"), Hosts: []Host{{"smtp.partner.example", false}}, Login: "alice", Sender: `"a>;<b"@lab.test`}
+	for _, c := range []struct {
+		parse func(string) (Connection, error)
+		key   string
+		want  Connection
+	}{
+		{ParseConnection, "user:587;192.0.2.1;tlsv1.3;aa:bb;<[smtp.partner.example]>;<alice+2bx@lab.test>", user},
+		{ParseConnection, "user:587;192.0.2.1;tlsv1.3;AA:BB;<[SMTP.partner.example.]>;<alice+2Bx@lab.test>", user},
+		{ParseConnection, "route:25;IPv6:2001:db8::1;;;<[IPv6:2001:db8::1]:[b.example]>;<>", route},
+		{ParseConnection, "route:25;ipv6:2001:db8:0:0:0:0:0:1;none;;<[ipv6:2001:db8::1]:[b.example]>;<>", route},
+		{ParseConnection, "route:25;127.0.0.1;;;<d.example:e.example>;<mx1.d.example.>", domain},
+		{ParseLogin, `user:587;192.0.2.1;<[smtp.partner.example]>;<alice>;<"a>;<b"@lab.test>`, login},
 	} {
-		got, err := ParseConnection(key)
+		got, err := c.parse(c.key)
 		if err != nil {
-			t.Errorf("%s: %v", key, err)
-		} else if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
-			t.Errorf("%s: -want +got\n%s", key, diff)
+			t.Errorf("%s: %v", c.key, err)
+		} else if diff := cmp.Diff(c.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("%s: -want +got\n%s", c.key, diff)
 		}
 	}
 	for _, key := range []string{
-		"", ";", "user:587;192.0.2.1;;;", "user:587;192.0.2.1;;;<h>;<h>;<l>", "user:587;192.0.2.1;;;<h>;<h>;<l>;<s>;<x>", "user:587;192.0.2.1;;;<h>;<h>;<l>;<s>x",
-		"user:587;192.0.2.1;;;<h>;<h>;<l>;s", "else:587;192.0.2.1;;;<h>;<h>;<l>;<s>", "user;192.0.2.1;;;<h>;<h>;<l>;<s>", "user:70000;192.0.2.1;;;<h>;<h>;<l>;<s>",
-		"user:587;localhost;;;<h>;<h>;<l>;<s>", `user:587;192.0.2.1;;;<h>;<h>;<l>;<"s>`, "user:587;;;;<h>;<h>;<l>;<s>",
+		"", ";", "user:587;192.0.2.1;;;", "user:587;192.0.2.1;;;<h>", "user:587;192.0.2.1;;;<h>;<l>;<x>", "user:587;192.0.2.1;;;<h>;<l>x", "user:587;192.0.2.1;;;<h>;l",
+		"else:587;192.0.2.1;;;<h>;<l>", "user;192.0.2.1;;;<h>;<l>", "user:70000;192.0.2.1;;;<h>;<l>", "user:587;localhost;;;<h>;<l>", `user:587;192.0.2.1;;;<h>;<"l>`, "user:587;;;;<h>;<l>",
+		"route:587;192.0.2.1;<h>;<l>;<s>", "user:587;192.0.2.1;<h>;<l>", "user:587;x;<h>;<l>;<s>",
 	} {
 		if got, err := ParseConnection(key); err == nil {
 			t.Errorf("%q is read as %+v", key, got)
 		}
+		if got, err := ParseLogin(key); err == nil {
+			t.Errorf("%q is read as %+v", key, got)
+		}
+	}
+	// Sendmail cuts what is longer.
+	_, _, err := ParseRoute("ID;<" + strings.Repeat("x", 252))
+	if err == nil || !strings.Contains(err.Error(), "too long for Sendmail") {
+		t.Errorf("cut question: %v", err)
 	}
 }
 
 func TestParseQuestions(t *testing.T) {
-	login, sender, recipient, err := ParseOwn(`<a+3cb>;<"x>;<y"@lab.test>;<to@far.test.>`)
-	if login != "a<b" || sender != `"x>;<y"@lab.test` || recipient != "to@far.test." || err != nil {
-		t.Errorf("own: %q, %q, %q, %v", login, sender, recipient, err)
+	login, sender, err := ParseOwn(`<a+3cb>;<"x>;<y"@lab.test>`)
+	if login != "a<b" || sender != `"x>;<y"@lab.test` || err != nil {
+		t.Errorf("own: %q, %q, %v", login, sender, err)
 	}
-	if sender, recipient, err := ParseRoute("<>;<to@far.test.>"); sender != "" || recipient != "to@far.test." || err != nil {
-		t.Errorf("route: %q, %q, %v", sender, recipient, err)
+	if to, err := ParseTo("<to@far.test.>"); to != "to@far.test." || err != nil {
+		t.Errorf("to: %q, %v", to, err)
 	}
-	for _, key := range []string{"", "<>", "<a>;<b>;<c>;<d>", "a;b", "<a>,<b>", "<a>;<b"} {
+	if id, sender, err := ParseRoute("6AM2b;<>"); id != "6AM2b" || sender != "" || err != nil {
+		t.Errorf("route: %q, %q, %v", id, sender, err)
+	}
+	for _, key := range []string{"", "<>;<>;<>", "a;b", "<a>,<b>", "<a>;<b", ";", "x;<a>y"} {
 		if _, _, err := ParseRoute(key); err == nil {
 			t.Errorf("route: %q is read", key)
 		}
-		if _, _, _, err := ParseOwn(key); err == nil {
+		if _, _, err := ParseOwn(key); err == nil {
 			t.Errorf("own: %q is read", key)
+		}
+		if _, err := ParseTo(key); err == nil {
+			t.Errorf("to: %q is read", key)
 		}
 	}
 }
@@ -72,6 +92,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, key string) {
 		ParseConnection(key)
+		ParseLogin(key)
 		texts, ok := cutQuoted(key, 3)
 		if !ok {
 			return
@@ -97,6 +118,8 @@ func TestWays(t *testing.T) {
 		{hosts(true, policy.Host{Name: "a.example", Port: 2525, Load: 100}), "gatemilter-2525:a.example", ""},
 		{hosts(false, policy.Host{Name: "192.0.2.1", Port: 25, Load: 100}, policy.Host{Name: "b.example", Port: 587, Load: 100}), "",
 			"route r has hosts with the ports 25 and 587, of which Sendmail can try only one for a message"},
+		{hosts(false, policy.Host{Name: strings.Repeat("a", 60) + ".example", Port: 25, Load: 100}, policy.Host{Name: strings.Repeat("b", 70) + ".example", Port: 25, Load: 100}), "",
+			"route r has hosts whose names have 151 octets together, and Sendmail can't ask about more than 140"},
 	} {
 		got, err := RouteWay(c.route, c.route.Hosts(inOrder))
 		if got != c.want || (err != nil) != (c.err != "") || err != nil && err.Error() != c.err {
