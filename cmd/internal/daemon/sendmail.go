@@ -321,7 +321,11 @@ func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *polic
 		return nil
 	}
 	shown, err := s.of(r, c).ask(ctx, probeLife, func(ctx context.Context) (shown string, err error) {
+		err = fmt.Errorf("%s is the address of no host of route %s", c.Addr, r.Name)
 		for _, name := range names {
+			if ip, noIP := netip.ParseAddr(name); noIP == nil && ip.Unmap() != c.Addr {
+				continue
+			}
 			var report tlsprobe.Report
 			if report, err = lookAt(ctx, there(c), policy.Host{Name: name, Port: c.Port}, r); err == nil {
 				return report.Chain[0].Fingerprint, nil

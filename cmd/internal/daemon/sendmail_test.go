@@ -122,6 +122,19 @@ func TestSendmailConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(plain.Close)
+	var pair []string // the certificates of two hosts of one route
+	for _, ip := range []string{"127.0.0.4", "127.0.0.5"} {
+		cert, err := ca.Issue(lab.Subject{Hosts: []string{ip}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, err := lab.SinkConfig{IP: ip, Port: port, Cert: cert}.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(host.Close)
+		pair = append(pair, hexDigest(t, cert))
+	}
 	d, _ := usersDaemon(t, fmt.Sprintf(`[route strict]
 host = 127.0.0.1:%d
 ca_file = %s
@@ -132,6 +145,9 @@ require_tls = no
 host = 127.0.0.3:%[1]d
 require_ca = no
 verify_hostname = no
+[route pair]
+primary = 127.0.0.4:%[1]d 50, 127.0.0.5:%[1]d 50
+ca_file = %[2]s
 [route mx]
 host = domain.example:%[1]d
 mx_lookup = yes
@@ -177,6 +193,10 @@ password = wrong
 		{route("127.0.0.2", "", "", "[127.0.0.2]:[127.0.0.3]", ""), "is no route's any more"},
 		{route("127.0.0.2", "", "", "", ""), "has no hosts"},
 		{fmt.Sprintf("route:%d;127.0.0.2;;;<[127.0.0.2]>;<>", port+1), "is no route's any more"},
+		{route("127.0.0.5", "TLSv1.3", pair[1], "[127.0.0.4]:[127.0.0.5]", ""), fine},
+		{route("127.0.0.4", "TLSv1.3", pair[0], "[127.0.0.5]:[127.0.0.4]", ""), fine},
+		{route("127.0.0.4", "TLSv1.3", pair[1], "[127.0.0.5]:[127.0.0.4]", ""), "has shown Sendmail a certificate"},
+		{route("127.0.0.6", "TLSv1.3", pair[1], "[127.0.0.5]:[127.0.0.4]", ""), "is the address of no host of route pair"},
 		// Where the DNS leads to does not count, but what was chosen.
 		{route("127.0.0.2", "", "", "[127.0.0.3]", ""), "no require_tls of route secret fails"},
 		{route("127.0.0.2", "", "", "strict.example", "strict.example"), "no require_tls of route strictmx fails"},
