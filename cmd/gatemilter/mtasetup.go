@@ -26,8 +26,8 @@ For Sendmail it prints the m4 file by which Sendmail uses gatemilter. --apply wr
 it beside sendmail.mc, which then includes it in its last line; --remove undoes
 that. Build sendmail.cf afterwards: on Debian, sendmailconfig also restarts Sendmail.
 
-Exit status: 0 when all is as it should be, 1 when there is something to do, or
-when the mail server can't do what is configured.
+Exit status: 0 when all is as it should be, 1 when there is something to do (on
+Postfix), or when the mail server can't do what is configured.
 
 Examples
   gatemilter mta-setup postfix

@@ -396,3 +396,24 @@ lab.test A 127.0.0.50
 		}
 	})
 }
+
+// Included twice, the file does no harm, and other milters keep their macros and stand behind ours.
+func TestSendmailIncludedTwice(t *testing.T) {
+	isolated(t, func() {
+		r := newSendmailRelay(t, "", lab.SendmailConfig{Features: "INPUT_MAIL_FILTER(`opendkim', `S=inet:9@127.0.0.1, T=C:1s')dnl\n" +
+			"define(`confMILTER_MACROS_CONNECT',`t, b, j, _, {daemon_name}, {if_name}, {if_addr}')dnl\n"})
+		text := r.sendmailM4()
+		if err := r.sendmail().Rebuild(t.Context(), text+text); err != nil {
+			t.Fatal(err)
+		}
+		cf := string(must(os.ReadFile(r.sendmail().CF())))
+		for _, want := range []string{"O InputMailFilters=gatemilter, opendkim\n", "O Milter.macros.connect=t, b, j, _, {daemon_name}, {if_name}, {if_addr}, j, {daemon_name}, v, _,"} {
+			if !strings.Contains(cf, want) {
+				t.Errorf("sendmail.cf lacks %q", want)
+			}
+		}
+		if n := strings.Count(cf, "\nXgatemilter,"); n != 1 {
+			t.Errorf("%d filters", n)
+		}
+	})
+}

@@ -37,13 +37,14 @@ func (d Directory) Apply(text string) (changed []string, err error) {
 		}
 		changed = append(changed, d.m4())
 	}
-	if d.includes(mc) {
+	without := strings.ReplaceAll(mc, d.include(), "")
+	if strings.Count(mc, d.include()) == 1 {
 		return changed, nil
 	}
-	if !strings.HasSuffix(mc, "\n") {
-		mc += "\n"
+	if !strings.HasSuffix(without, "\n") {
+		without += "\n"
 	}
-	return append(changed, d.mc()), replace(d.mc(), mc+d.include())
+	return append(changed, d.mc()), replace(d.mc(), without+d.include())
 }
 
 // Remove undoes Apply.
@@ -52,8 +53,8 @@ func (d Directory) Remove() (changed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.includes(mc) {
-		if err := replace(d.mc(), strings.ReplaceAll(mc, d.include(), "")); err != nil {
+	if without := strings.ReplaceAll(mc, d.include(), ""); without != mc {
+		if err := replace(d.mc(), without); err != nil {
 			return nil, err
 		}
 		changed = append(changed, d.mc())
@@ -64,8 +65,6 @@ func (d Directory) Remove() (changed []string, err error) {
 	}
 	return append(changed, d.m4()), err
 }
-
-func (d Directory) includes(mc string) bool { return strings.Contains("\n"+mc, "\n"+d.include()) }
 
 func (d Directory) readMC() (string, error) {
 	text, err := os.ReadFile(d.mc())

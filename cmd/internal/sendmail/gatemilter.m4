@@ -2,9 +2,10 @@ dnl For Sendmail, by gatemilter mta-setup sendmail, from the configuration {{.Pa
 dnl Write it anew instead of changing it. As /etc/mail/gatemilter.m4, sendmail.mc includes
 dnl it in its last line, behind all mailers:
 dnl include(`/etc/mail/gatemilter.m4')dnl
-ifdef(`_GATEMILTER_M4_', `errprint(`gatemilter.m4 is included twice: take one of the lines out of sendmail.mc
-')m4exit(`1')')dnl
-define(`_GATEMILTER_M4_', `1')dnl
+dnl (All of it is one quoted text, so that including it twice does no harm: there must be no
+dnl single quotes in the comments below.)
+ifdef(`_GATEMILTER_M4_', `errprint(`gatemilter.m4 is included twice: once will do
+')', `define(`_GATEMILTER_M4_', `1')dnl
 
 # gatemilter: its milter, in front of others, which then see its results and no forged
 # fields. Without it, mail is refused for the time being (F=T).
@@ -19,13 +20,13 @@ LOCAL_CONFIG
 {{mark .Mark}}
 {{- if .Mailers}}
 
-dnl One process for each job of a queue run: what a host did to one sender's mail
+dnl One process for each job of a queue run: what a host did to mail of one sender
 dnl must not count for the others.
 define(`confSEPARATE_PROC', `True')dnl
 ifdef(`confCERT_FINGERPRINT_ALGORITHM', `', `define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')')dnl
 
 MAILER_DEFINITIONS
-# gatemilter: a mailer for each port in use, of routes and of servers of users' own.
+# gatemilter: a mailer for each port in use, of routes and of servers of users themselves.
 # Their sender rules leave in {gmWay} which one delivers. m=1: a connection for each
 # message, as the login is that of its sender. F=W: past failures of a host, which are
 # those of other senders, do not count.
@@ -95,7 +96,7 @@ R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < $&f > $: leave $) > 
 R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
 R< $={gmKeep} > $*	$: $2
 R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
-# Here, before the others of the same name, the login at servers of users' own: only the
+# Here, before the others of the same name, the login at servers of users: only the
 # first rules of a set that was begun before count.
 Sauthinfo
 R$*			$: < $&{gmWay} > $1
@@ -140,3 +141,4 @@ R< user $+ >		$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took n
 R< user $+ > none	$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took no login"
 R$*			$@ OK
 {{- end}}
+')dnl
