@@ -13,8 +13,13 @@ import (
 // TestMain lets the test binary be the program: as "gatemilter" in scripts, and
 // as the daemon behind a real mail server.
 func TestMain(m *testing.M) {
+	// A program with the race detector sleeps for a second before it exits, and we start many.
+	os.Setenv("GORACE", quickExit)
 	testscript.Main(m, map[string]func(){"gatemilter": main})
 }
+
+// quickExit are options of the race detector (https://go.dev/doc/articles/race_detector).
+const quickExit = "atexit_sleep_ms=0"
 
 // TestScripts runs the program as a user does: each command, each documented
 // error.
@@ -34,6 +39,7 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { server.Close() })
 			env.Setenv("DNS", server.Addr())
+			env.Setenv("GORACE", quickExit)
 			return nil
 		},
 	})
