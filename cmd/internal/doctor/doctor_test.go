@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/policy/config"
 )
 
@@ -248,4 +249,38 @@ func canceled(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	return ctx, cancel
+}
+
+// Of a sendmail.cf that is as mta-setup makes it, the order of milters, services without them, and the
+// TLS that gateways have to use.
+func TestSendmailCF(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	x := examinationOf(t, "[inbound-gateway g]\naddresses = 192.0.2.2\nrequire_tls = yes\ntls_certificate = gw.example\n")
+	x.mta = lookAtPostfix(t.Context(), x.Postfix)
+	setup, err := sendmail.Setup(x.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.SendmailCF = filepath.Join(t.TempDir(), "sendmail.cf")
+	good := sendmail.Mark(setup) + "\nXgatemilter, S=local:/x, F=T\nO ServerCertFile=/x\nO InputMailFilters=gatemilter, other\nO DaemonPortOptions=Name=MTA\n"
+	for name, c := range map[string]struct {
+		old, new string
+		what     string // "" where all is well
+		state    State
+	}{
+		"good":            {"", "", "", OK},
+		"not first":       {"gatemilter, other", "other, gatemilter", "InputMailFilters", Warn},
+		"service without": {"Name=MTA", "Name=MSA, InputMailFilters=other", "DaemonPortOptions", Warn},
+		"no TLS":          {"O ServerCertFile=/x\n", "", "STARTTLS", Fail},
+		"no certificate":  {"O ServerCertFile=/x\n", "O ServerCertFile=/x\nO TLSSrvOptions=V\n", "TLSSrvOptions", Fail},
+	} {
+		if err := os.WriteFile(x.SendmailCF, []byte(strings.Replace(good, c.old, c.new, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		checks := x.wiring(t.Context())
+		last := checks[len(checks)-1]
+		if checks[0].State != OK || (c.what == "") != (len(checks) == 1) || c.what != "" && (last.What != c.what || last.State != c.state || last.Fix == "") {
+			t.Errorf("%s: %+v", name, checks)
+		}
+	}
 }
