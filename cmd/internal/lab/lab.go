@@ -38,6 +38,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -63,6 +65,20 @@ func Until(ctx context.Context, what string, cond func() bool) error {
 		}
 	}
 	return nil
+}
+
+// waitLine waits until a line of a log matches, and returns the first that does.
+func waitLine(ctx context.Context, re *regexp.Regexp, log func() string) (line string, err error) {
+	err = Until(ctx, fmt.Sprintf("a log line that matches %q", re), func() bool {
+		for l := range strings.Lines(log()) {
+			if l = strings.TrimSuffix(l, "\n"); re.MatchString(l) {
+				line = l
+				return true
+			}
+		}
+		return false
+	})
+	return line, err
 }
 
 // bounded gives ctx a deadline if it has none.

@@ -106,14 +106,5 @@ func (p *Postfix) Log() string {
 
 // WaitLog waits until a line of the log matches, and returns the first that does.
 func (p *Postfix) WaitLog(ctx context.Context, re *regexp.Regexp) (line string, err error) {
-	err = Until(ctx, fmt.Sprintf("a log line that matches %q", re), func() bool {
-		for l := range strings.Lines(p.Log()) {
-			if l = strings.TrimSuffix(l, "\n"); re.MatchString(l) {
-				line = l
-				return true
-			}
-		}
-		return false
-	})
-	return line, err
+	return waitLine(ctx, re, p.Log)
 }

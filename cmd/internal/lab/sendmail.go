@@ -165,14 +165,5 @@ func (s *Sendmail) Log() string {
 
 // WaitLog waits until a line of the log matches, and returns the first that does.
 func (s *Sendmail) WaitLog(ctx context.Context, re *regexp.Regexp) (line string, err error) {
-	err = Until(ctx, fmt.Sprintf("a log line that matches %q", re), func() bool {
-		for l := range strings.Lines(s.Log()) {
-			if l = strings.TrimSuffix(l, "\n"); re.MatchString(l) {
-				line = l
-				return true
-			}
-		}
-		return false
-	})
-	return line, err
+	return waitLine(ctx, re, s.Log)
 }

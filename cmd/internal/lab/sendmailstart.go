@@ -16,7 +16,8 @@ import (
 // StartSendmail runs a new instance. When it returns without an error, all ports are bound. It needs a Sendmail, from
 // [NeedSendmail], and a host name with a dot, as there is in isolation: see [EnterIsolation].
 func StartSendmail(ctx context.Context, c SendmailConfig) (_ *Sendmail, err error) {
-	if err := errors.Join(needRoot(), checkHostName(), c.check()); err != nil {
+	name, err := os.Hostname()
+	if err := errors.Join(err, needRoot(), checkHostName(name), c.check()); err != nil {
 		return nil, err
 	}
 	s := &Sendmail{config: c, hasIPv6: listensOn("[::1]:0")}
@@ -53,12 +54,11 @@ func StartSendmail(ctx context.Context, c SendmailConfig) (_ *Sendmail, err erro
 }
 
 // checkHostName refuses a name for which Sendmail waits a minute at each start.
-func checkHostName() error {
-	name, err := os.Hostname()
-	if err == nil && !strings.Contains(name, ".") {
-		err = fmt.Errorf("host name %q has no dot, and Sendmail would wait a minute for a better one: call EnterIsolation first", name)
+func checkHostName(name string) error {
+	if strings.Contains(name, ".") {
+		return nil
 	}
-	return err
+	return fmt.Errorf("host name %q has no dot, and Sendmail would wait a minute for a better one: call EnterIsolation first", name)
 }
 
 // listensOn says whether one can listen on a port of loopback.
