@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,7 +28,13 @@ type hostNames struct {
 	resolve func(ctx context.Context, name string, mx bool) error
 
 	mu   sync.Mutex
-	seen map[string]*look
+	seen map[hostName]*look
+}
+
+// A hostName is one of a host, or of a domain with MX hosts.
+type hostName struct {
+	name string
+	mx   bool
 }
 
 // known returns those hosts, in their order, of which the DNS does not say that there is
@@ -98,16 +103,13 @@ func (n *hostNames) isMX(ctx context.Context, c sendmail.Connection) error {
 func (n *hostNames) of(name string, mx bool) *look {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if mx {
-		name = strings.ToUpper(name) // apart from the host of that name
-	}
 	if n.seen == nil || len(n.seen) >= maxCertificates {
-		n.seen = make(map[string]*look)
+		n.seen = make(map[hostName]*look)
 	}
-	l := n.seen[name]
+	l := n.seen[hostName{name, mx}]
 	if l == nil {
 		l = newLook()
-		n.seen[name] = l
+		n.seen[hostName{name, mx}] = l
 	}
 	return l
 }
