@@ -37,8 +37,8 @@ func (d Directory) Apply(text string) (changed []string, err error) {
 		}
 		changed = append(changed, d.m4())
 	}
-	without := strings.ReplaceAll(mc, d.include(), "")
-	if strings.Count(mc, d.include()) == 1 {
+	without, n := d.withoutInclude(mc)
+	if n == 1 {
 		return changed, nil
 	}
 	if !strings.HasSuffix(without, "\n") {
@@ -53,7 +53,7 @@ func (d Directory) Remove() (changed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if without := strings.ReplaceAll(mc, d.include(), ""); without != mc {
+	if without, n := d.withoutInclude(mc); n > 0 {
 		if err := replace(d.mc(), without); err != nil {
 			return nil, err
 		}
@@ -64,6 +64,20 @@ func (d Directory) Remove() (changed []string, err error) {
 		return changed, nil
 	}
 	return append(changed, d.m4()), err
+}
+
+// withoutInclude takes our lines out of the text of sendmail.mc, and says how many there were. One
+// behind dnl is none.
+func (d Directory) withoutInclude(mc string) (without string, n int) {
+	var b strings.Builder
+	for line := range strings.Lines(mc) {
+		if strings.TrimSpace(line) == strings.TrimSpace(d.include()) {
+			n++
+			continue
+		}
+		b.WriteString(line)
+	}
+	return b.String(), n
 }
 
 func (d Directory) readMC() (string, error) {
