@@ -157,11 +157,13 @@ func checkMailbox(address string) error {
 	return nil
 }
 
-// masterServices are the daemons that every instance has, as in Debian's master.cf; CHROOT stands for Config.Chroot.
+// masterServices are the daemons that every instance has, as in Debian's master.cf; CHROOT stands for Config.Chroot. Only qmgr
+// is woken each second, not every five minutes: a message that it finds locked, as its delivery is just ending, waits in
+// incoming until then.
 const masterServices = `
 pickup     unix      n - CHROOT 60    1 pickup
 cleanup    unix      n - CHROOT -     0 cleanup
-qmgr       unix      n - n      300   1 qmgr
+qmgr       unix      n - n      1     1 qmgr
 tlsmgr     unix      - - CHROOT 1000? 1 tlsmgr
 rewrite    unix      - - CHROOT -     - trivial-rewrite
 bounce     unix      - - CHROOT -     0 bounce
