@@ -15,9 +15,9 @@ var (
 	alicesGateway = &UserGateway{Host: "smtp.partner.example", Port: 587, Username: "alice", Password: NewSecret("hunter2")}
 	bobsGateway   = &UserGateway{Host: "smtp.partner.example", Port: 465, TLS: ImplicitTLS, Username: "bob", Password: NewSecret("hunter3"), Slot: 1}
 	alice         = &User{Login: "alice@example.com", Account: "alice@example.com", Identities: []Identity{
-		{"alice@example.com", nil}, {"a.smith@example.org", nil}, {"alice@partner.example", alicesGateway}, {"alice@elsewhere.example", nil}}}
+		{Address: "alice@example.com"}, {Address: "a.smith@example.org"}, {Address: "alice@partner.example", Gateway: alicesGateway}, {Address: "alice@elsewhere.example"}}}
 	bob = &User{Login: "bob", Account: "bob@example.com", Identities: []Identity{
-		{"bob@example.com", nil}, {"alice@partner.example", bobsGateway}}}
+		{Address: "bob@example.com"}, {Address: "alice@partner.example", Gateway: bobsGateway}}}
 )
 
 func outgoing(change ...func(*Outbound)) Settings {
@@ -40,7 +40,7 @@ func noSender(o *Outbound)   { o.SenderHeader = false }
 
 // extended gives Bob an address of Alice's with an extension.
 func extended(o *Outbound) {
-	o.Users = map[string]*User{"alice@example.com": alice, "bob": {Login: "bob", Account: "bob@example.com", Identities: []Identity{{"bob@example.com", nil}, {"alice+team@example.com", nil}}}}
+	o.Users = map[string]*User{"alice@example.com": alice, "bob": {Login: "bob", Account: "bob@example.com", Identities: []Identity{{Address: "bob@example.com"}, {Address: "alice+team@example.com"}}}}
 }
 
 // as is a message of that login.

@@ -24,6 +24,8 @@ type Identity struct {
 	Address string
 	// Gateway is the user's own server for mail from this address, or nil.
 	Gateway *UserGateway
+	// Disabled says that the administrator forbids the user to write as it.
+	Disabled bool
 }
 
 // A UserGateway is a user's own outbound gateway: the mail server to which an address
