@@ -27,6 +27,8 @@ type Config struct {
 	Chroot bool
 	// Cert lets clients use STARTTLS.
 	Cert *Cert
+	// Logins are the passwords of users, by user name, with which clients may log in (SMTP AUTH) once there is TLS.
+	Logins map[string]string
 	// ClientCA makes the server ask clients for a certificate, and trust those of this authority.
 	ClientCA *CA
 	// Services are SMTP servers beside the one on Addr, by a name of your choice, with smtpd(8) options:
@@ -43,6 +45,9 @@ type Config struct {
 // pidFile is master(8)'s, below the queue directory.
 const pidFile = "pid/master.pid"
 
+// saslSocket is where smtpd asks whether a login is right, below the queue directory.
+const saslSocket = "saslauthd"
+
 // A layout is where the parts of an instance are.
 type layout struct{ dir string }
 
@@ -56,6 +61,8 @@ func (l layout) mainCF() string   { return filepath.Join(l.config(), "main.cf") 
 func (l layout) masterCF() string { return filepath.Join(l.config(), "master.cf") }
 func (l layout) pidFile() string  { return filepath.Join(l.queue(), pidFile) }
 func (l layout) cert() string     { return filepath.Join(l.config(), "cert.pem") }
+func (l layout) sasl() string     { return filepath.Join(l.queue(), saslSocket) }
+func (l layout) saslConf() string { return filepath.Join(l.config(), "sasl", "smtpd.conf") } // Debian's Postfix looks there
 func (l layout) clientCA() string { return filepath.Join(l.config(), "client-ca.pem") }
 
 // A setting is a line of main.cf.
@@ -113,10 +120,22 @@ func settings(c Config, l layout) []setting {
 	if c.Cert != nil {
 		all = append(all, setting{"smtpd_tls_security_level", "may"}, setting{"smtpd_tls_chain_files", l.cert()})
 	}
+	if c.Logins != nil {
+		all = append(all, setting{"smtpd_sasl_auth_enable", "yes"}, setting{"smtpd_tls_auth_only", "yes"})
+	}
 	if c.ClientCA != nil {
 		all = append(all, setting{"smtpd_tls_ask_ccert", "yes"}, setting{"smtpd_tls_CAfile", l.clientCA()})
 	}
 	return all
+}
+
+// saslConf is the text of Cyrus SASL's file for smtpd, which reads it before it enters its chroot.
+func saslConf(c Config, l layout) string {
+	socket := l.sasl()
+	if c.Chroot {
+		socket = "/" + saslSocket
+	}
+	return "pwcheck_method: saslauthd\nmech_list: PLAIN LOGIN\nsaslauthd_path: " + socket + "\n"
 }
 
 // domains returns the domains of addresses, each once.

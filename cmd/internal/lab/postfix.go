@@ -22,6 +22,7 @@ type Postfix struct {
 	layout
 	family    family
 	addrs     map[string]string // service → host:port; the main one is ""
+	saslauthd *saslauthd        // nil where nobody can log in
 	temporary bool              // Stop removes the directory
 }
 
@@ -70,6 +71,10 @@ func (p *Postfix) Reload(ctx context.Context) error {
 // ten seconds, and then returns an error. A second Stop does nothing.
 func (p *Postfix) Stop() error {
 	err := p.terminate()
+	if p.saslauthd != nil {
+		err = errors.Join(err, p.saslauthd.stop())
+		p.saslauthd = nil
+	}
 	if p.temporary {
 		err = errors.Join(err, os.RemoveAll(p.dir))
 	}

@@ -4,19 +4,28 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
-// A saslauthd is saslauthd(8) for a server with Cyrus SASL, to which every password is right.
-type saslauthd struct{ listener net.Listener }
+// A saslauthd is saslauthd(8) for a server with Cyrus SASL.
+type saslauthd struct {
+	listener net.Listener
+	// logins are the passwords by user name; nil: every password is right.
+	logins map[string]string
+}
 
-// startSaslauthd listens on a unix socket.
-func startSaslauthd(path string) (*saslauthd, error) {
+// startSaslauthd listens on a unix socket, which everybody may use.
+func startSaslauthd(path string, logins map[string]string) (*saslauthd, error) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, err
 	}
-	s := &saslauthd{l}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, err
+	}
+	s := &saslauthd{l, logins}
 	go s.accept()
 	return s, nil
 }
@@ -27,25 +36,39 @@ func (s *saslauthd) accept() {
 		if err != nil {
 			return
 		}
-		go answerSaslauthd(conn)
+		go s.answer(conn)
 	}
 }
 
-// answerSaslauthd reads a query, which is four strings (user, password, service, realm), and says yes. A string has its
+// answer reads a query, which is four strings (user, password, service, realm), and says yes or no. A string has its
 // length before it.
-func answerSaslauthd(conn net.Conn) {
+func (s *saslauthd) answer(conn net.Conn) {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(ioLimit))
-	for range 4 {
+	var query [4]string
+	for i := range query {
 		var length uint16
 		if err := binary.Read(conn, binary.BigEndian, &length); err != nil {
 			return
 		}
-		if _, err := io.CopyN(io.Discard, conn, int64(length)); err != nil {
+		text := make([]byte, length)
+		if _, err := io.ReadFull(conn, text); err != nil {
 			return
 		}
+		query[i] = string(text)
 	}
-	conn.Write([]byte("\x00\x02OK"))
+	conn.Write([]byte(s.verdict(query[0], query[1], query[3])))
+}
+
+// verdict is the answer about a password. Cyrus SASL cuts the user name at its last @: what follows is the realm.
+func (s *saslauthd) verdict(user, password, realm string) string {
+	if realm != "" {
+		user += "@" + realm
+	}
+	if right, known := s.logins[user]; s.logins == nil || known && right == password {
+		return "\x00\x02OK"
+	}
+	return "\x00\x02NO"
 }
 
 func (s *saslauthd) stop() error { return s.listener.Close() }

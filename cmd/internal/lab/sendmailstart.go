@@ -35,7 +35,7 @@ func StartSendmail(ctx context.Context, c SendmailConfig) (_ *Sendmail, err erro
 	if err := s.fill(); err != nil {
 		return nil, err
 	}
-	if s.saslauthd, err = startSaslauthd(s.sasl()); err != nil {
+	if s.saslauthd, err = startSaslauthd(s.sasl(), nil); err != nil {
 		return nil, fmt.Errorf("%w: an instance runs in %q, or was killed there: choose another Dir", err, s.dir)
 	}
 	for range startTries {

@@ -154,6 +154,12 @@ func (p *Postfix) fill(c Config) error {
 	if c.ClientCA != nil {
 		files[p.clientCA()] = string(c.ClientCA.PEM())
 	}
+	if c.Logins != nil {
+		files[p.saslConf()] = saslConf(c, p.layout)
+		if p.saslauthd, err = startSaslauthd(p.sasl(), c.Logins); err != nil {
+			return err
+		}
+	}
 	for name, text := range c.Files {
 		files[filepath.Join(p.queue(), name)] = text
 	}

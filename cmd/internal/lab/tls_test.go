@@ -74,3 +74,33 @@ func TestWithoutCertificateThereIsNoStartTLS(t *testing.T) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
 }
+
+func TestLogins(t *testing.T) {
+	authority, cert := must[*CA](t), must[*Cert](t)
+	ca := authority(NewCA("Lab CA"))
+	for _, chroot := range []bool{false, true} {
+		p := instance(t, Config{
+			Mailboxes: []string{"alice@lab.test"},
+			Chroot:    chroot,
+			Cert:      cert(ca.Issue(Subject{Hosts: []string{"mx.lab.test", "127.0.0.1"}})),
+			Logins:    map[string]string{"alice@lab.test": "open sesame", "bob": "shut"},
+		})
+		for _, c := range []struct {
+			user, password string
+			ok             bool
+		}{
+			{"alice@lab.test", "open sesame", true},
+			{"bob", "shut", true},
+			{"alice@lab.test", "shut", false},
+			{"carol", "shut", false},
+			{"bob", "", false},
+		} {
+			s := session(t, p.Addr())
+			accepted(t)(s.StartTLS(clientTLS(ca, nil)))
+			accepted(t)(s.Ehlo("client.test"))
+			if reply, err := s.Auth(c.user, c.password); err != nil || reply.OK() != c.ok {
+				t.Errorf("%s with %q, chroot %v: %v, error %v", c.user, c.password, chroot, reply, err)
+			}
+		}
+	}
+}
