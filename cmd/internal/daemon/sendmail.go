@@ -50,8 +50,14 @@ func (d *daemon) sendmailOwn(ctx context.Context, key string) lookup.Answer {
 		return d.sendmailWay(sender, "", err)
 	}
 	p := d.current.Load().rules.Policy
+	if p.Mode() == policy.Observe {
+		return lookup.NotFound()
+	}
 	g := p.UserGatewayOf(login, sender)
-	if g == nil || p.Mode() == policy.Observe {
+	switch why := p.Waits(login, sender); {
+	case why != "":
+		return d.sendmailWay(sender, "", errors.New(why))
+	case g == nil:
 		return lookup.NotFound()
 	}
 	way, err := sendmail.UserWay(g)
@@ -154,6 +160,8 @@ func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
 		why = "no user's server is known for this sender and login"
 	case !leadsTo(c, g):
 		why = "the sender's server is another one now, " + g.Nexthop()
+	case sendmail.CheckLogin(g) != nil:
+		why = "the login at " + g.Nexthop() + " has " + sendmail.CheckLogin(g).Error()
 	default:
 		_, err := current.certificates.of(g, c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
 			_, err := lookAtServer(ctx, there(c), g, &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS})
