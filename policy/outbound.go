@@ -38,6 +38,10 @@ type Outbound struct {
 	// Slots is how many users may have the same address with servers of their own, at
 	// most MaxSlots.
 	Slots int
+	// SelfService says that there are more users than Users, in a database: see
+	// [Policy.WithDirectory]. Whether one of them has a server of his own may change at any
+	// time.
+	SelfService bool
 	// UnknownSender says what happens when a user writes as an address that is not
 	// his.
 	UnknownSender SenderAction
@@ -46,8 +50,9 @@ type Outbound struct {
 	SenderHeader bool
 }
 
-// UserGateways calls f for each server of a user's own that may be used, with the user's
-// login and the address for which it is. There are none where these are not allowed.
+// UserGateways calls f for each server of a user's own in the configuration that may be used,
+// with the user's login and the address for which it is. There are none where these are not
+// allowed.
 func (o *Outbound) UserGateways(f func(login, address string, g *UserGateway)) {
 	if !o.AllowUserGateways {
 		return
@@ -61,9 +66,10 @@ func (o *Outbound) UserGateways(f func(login, address string, g *UserGateway)) {
 	}
 }
 
-// HasUserGateways says whether there are any such servers.
+// HasUserGateways says whether there may be such servers: where users attach their own, there
+// may be one at any time.
 func (o *Outbound) HasUserGateways() bool {
-	has := false
+	has := o.AllowUserGateways && o.SelfService
 	o.UserGateways(func(string, string, *UserGateway) { has = true })
 	return has
 }

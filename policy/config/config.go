@@ -14,6 +14,8 @@ type Config struct {
 	Log            Log
 	DNS            DNS
 	Authentication Authentication
+	Identities     Identities
+	Portal         Portal
 	// Settings are what the files say about mail, and Policy is made of them.
 	Settings policy.Settings
 	Policy   *policy.Policy
@@ -27,10 +29,11 @@ type Config struct {
 // config makes a configuration of all sections, unless there are errors.
 func (l *loader) config() (*Config, error) {
 	c := &Config{sections: l.withDefaults(), files: l.files}
+	needDatabase(c.sections)
 	var gateways []*gateway
 	var auth, inbound fields
 	var out outbound
-	var server fields
+	var server, portal fields
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		f := fields{&l.report, spec, sec}
@@ -65,10 +68,16 @@ func (l *loader) config() (*Config, error) {
 			out.users = append(out.users, f)
 		case userGWSection:
 			out.userGateways = append(out.userGateways, f.userGateway())
+		case idsSection:
+			c.Identities = f.identities()
+		case portalSection:
+			c.Portal, portal = f.portal(), f
 		}
 	}
 	compare(&c.Settings, gateways, inbound)
 	c.Settings.Outbound = out.settings()
+	c.Settings.Outbound.SelfService = c.Identities.Database != ""
+	c.checkPortal(portal, server, out.fields)
 	compareRoutes(out.routes, c.Server)
 	compareUserGateways(out.userGateways, c.Server)
 	if c.Settings.Outbound.HasUserGateways() {
@@ -77,6 +86,7 @@ func (l *loader) config() (*Config, error) {
 	if l.opensFiles {
 		checkCAFiles(out.routes)
 		readPasswords(out.userGateways)
+		c.Portal.checkFiles(portal)
 	}
 	if len(l.errors) > 0 {
 		return nil, Errors(inOrder(l.errors, l.files))

@@ -428,6 +428,10 @@ func TestSample(t *testing.T) {
 	all = strings.ReplaceAll(all, "/etc/gatemilter/conf.d/", t.TempDir()+"/")
 	all = strings.ReplaceAll(all, "/etc/gatemilter/relay-ca.pem", writeAuthority(t))
 	all = strings.ReplaceAll(all, "/etc/gatemilter/secrets/alice-partner", write(t, "hunter2\n"))
+	cert, key := certificate(t)
+	for name, path := range map[string]string{"portal.pem": cert, "portal.key": key, "submission-ca.pem": writeAuthority(t)} {
+		all = strings.ReplaceAll(all, "/etc/gatemilter/"+name, path)
+	}
 	c = load(t, write(t, all))
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 	if len(c.Settings.Gateways) != 1 {

@@ -27,7 +27,7 @@ func (c Config) Files() []File {
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
 		for _, key := range spec.Keys {
-			if key.Kind == fileKind {
+			if key.Kind == fileKind && (key.Name != keyFileKey || c.Identities.Database != "") {
 				add(File{fields{nil, spec, sec}.text(key.Name), key.Name})
 			}
 		}

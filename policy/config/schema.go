@@ -55,6 +55,8 @@ const (
 	rcptSection    = "recipient"
 	userSection    = "user"
 	userGWSection  = "user-gateway"
+	idsSection     = "identities"
+	portalSection  = "portal"
 )
 
 // gatewayMiltersKey is the key of [server] with the milters for gateway-only mail.
@@ -72,6 +74,7 @@ const (
 	kindHosts     = "hosts with loads"
 	kindAddresses = "mail addresses"
 	kindMilters   = "milters"
+	kindPorts     = "ports"
 )
 
 var dmarcModes = []string{"off", "report", "enforce"}
@@ -225,6 +228,41 @@ var schema = []SectionSpec{
 			Meaning: "Where several users have this address with servers of their own, each needs a number of his own, from 0 to below user_gateway_slots, and keeps it: mail that waits is known by it.", Example: "1"},
 		{Name: passwordFileKey, Kind: fileKind,
 			Meaning: "Instead of password: a file with it as its only line.", Example: "/etc/gatemilter/secrets/alice-partner"},
+	}},
+	{Name: idsSection, Meaning: "Addresses and servers that users have attached themselves: they are in a database, beside the sections [user] and [user-gateway], which go before it.", Keys: []KeySpec{
+		{Name: databaseKey, Kind: "database",
+			Meaning: "Where they are: sqlite:PATH for one mail server, or postgres://USER@HOST/DATABASE for several, with the password in a passfile; without it, " + defaultDatabase + " if [portal] listen is given, and otherwise nowhere.",
+			Example: "postgres://mail@db.example.com/mail?sslmode=verify-full"},
+		{Name: keyFileKey, Kind: fileKind, Default: "/etc/gatemilter/identities.key", Needs: databaseKey,
+			Meaning: "The keys that encrypt passwords in the database, 32 octets in base64 a line: the first one encrypts, all decrypt. The systemd credential identities.key goes before it.", Example: "/etc/gatemilter/identities.key"},
+		{Name: snapshotKey, Kind: "state file", Default: "/var/lib/gatemilter/identities.snapshot", Needs: databaseKey,
+			Meaning: "A copy of what is in the database, for a start while that can't be reached. Passwords are encrypted in it as well.", Example: "/var/lib/gatemilter/identities.snapshot"},
+	}},
+	{Name: portalSection, Meaning: "The web pages on which users attach addresses.", Keys: []KeySpec{
+		{Name: listenKey, Kind: kindSockets,
+			Meaning: "Where they are served: inet:ADDRESS:PORT or unix:PATH; without it, nowhere. It needs url and submission, and domains in [outbound].", Example: "inet:127.0.0.1:8080"},
+		{Name: urlKey, Kind: "URL", Needs: listenKey,
+			Meaning: "How users reach them, from outside, also through a proxy.", Example: "https://mail.example.com/addresses"},
+		{Name: certificateKey, Kind: fileKind, Needs: listenKey,
+			Meaning: "A PEM file with the certificate for TLS, and those between it and its authority; without it, a proxy on this host has to do TLS.", Example: "/etc/gatemilter/portal.pem"},
+		{Name: privateKeyKey, Kind: fileKind, Needs: certificateKey,
+			Meaning: "A PEM file with the certificate's private key.", Example: "/etc/gatemilter/portal.key"},
+		{Name: proxiesKey, Kind: kindNetworks, Needs: listenKey,
+			Meaning: "Proxies that say for whom they ask (X-Forwarded-For); one on a unix socket is always believed.", Example: "127.0.0.1, ::1"},
+		{Name: submissionKey, Kind: "host", Needs: listenKey,
+			Meaning: "The mail server, HOST or HOST:PORT, that users log in to: it says whether a login is right. The port is 587, or 465 with submission_tls = implicit.", Example: "mail.example.com"},
+		{Name: submissionTLSKey, Kind: "choice", Values: []string{"starttls", "implicit"}, Needs: submissionKey,
+			Meaning: "How the connection to it is protected, always with a certificate that is verified: by STARTTLS, or by TLS from the start; without it, the latter on port 465.", Example: "starttls"},
+		{Name: submissionCAKey, Kind: fileKind, Needs: submissionKey,
+			Meaning: "A PEM file with the authorities that are trusted for it; without it, the system's.", Example: "/etc/gatemilter/submission-ca.pem"},
+		{Name: accountDomainKey, Kind: "domain", Needs: listenKey,
+			Meaning: "The domain of the account's address where a login is none itself: alice is then alice@example.com.", Example: "example.com"},
+		{Name: portsKey, Kind: kindPorts, Default: "25, 465, 587",
+			Meaning: "The ports that users' servers may have: of 25, 465, 587, and those from 1024 on.", Example: "25, 587, 2525"},
+		{Name: allowedKey, Kind: kindNetworks,
+			Meaning: "Networks inside, private ones or this host, in which users' servers may be nevertheless.", Example: "192.0.2.0/28"},
+		{Name: relayKey, Kind: "address", Default: "127.0.0.1:25", Needs: listenKey,
+			Meaning: "The mail server, ADDRESS:PORT, that takes the messages with codes for addresses without a server of their own.", Example: "127.0.0.1:25"},
 	}},
 }
 

@@ -19,6 +19,7 @@ var (
 		"outbound":     "[route relays]\nhost = relay.example.com\n[sender @relays.example]\nroute = relays\n",
 		"sender":       "[route exchange]\nhost = mail.example.com\n",
 		"recipient":    "[route exchange]\nhost = mail.example.com\n",
+		"portal":       "[outbound]\ndomains = example.com\n",
 		"user-gateway": "[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 2\n[user x]\naddresses = x@example.com\n",
 	}
 )
@@ -35,8 +36,13 @@ func with(section config.SectionSpec, key config.KeySpec, value string) string {
 	}
 	// A route leads somewhere: to one host, or to several.
 	hosts := section.Name == "route" && key.Name != "primary" && key.Name != "secondary"
+	// A portal listens, at a URL, and asks a server; and its certificate has a key.
+	portal := map[string]bool{"listen": true, "url": true, "submission": true}
+	if key.Name == "key" || key.Name == "certificate" {
+		portal["key"], portal["certificate"] = true, true
+	}
 	for _, k := range section.Keys {
-		if k.Name != key.Name && (k.Name == key.Needs || k.Required || hosts && k.Name == "host") {
+		if k.Name != key.Name && (k.Name == key.Needs || k.Required || hosts && k.Name == "host" || section.Name == "portal" && portal[k.Name]) {
 			lines = append(lines, k.Name+" = "+k.Example)
 		}
 	}

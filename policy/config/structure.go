@@ -108,7 +108,7 @@ func listHint(key KeySpec) string {
 }
 
 func isList(key KeySpec) bool {
-	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts, kindAddresses, kindMilters}, key.Kind)
+	return slices.Contains([]string{kindSockets, kindNetworks, kindDomains, kindHosts, kindAddresses, kindMilters, kindPorts}, key.Kind)
 }
 
 func emptyHint(key KeySpec) string {

@@ -154,6 +154,8 @@ func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
 		why = "no user's server is known for this sender and login"
 	case !leadsTo(c, g):
 		why = "the sender's server is another one now, " + g.Nexthop()
+	case sendmail.CheckLogin(g) != nil:
+		why = "the login at " + g.Nexthop() + " has " + sendmail.CheckLogin(g).Error()
 	default:
 		_, err := current.certificates.of(g, c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
 			_, err := lookAtServer(ctx, there(c), g, &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS})

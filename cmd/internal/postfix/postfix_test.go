@@ -204,6 +204,9 @@ func TestFormerConfiguration(t *testing.T) {
 		{route + "[recipient @plant.example]\nroute = r\n", false, "master.cf gatemilter/unix, milter_header_checks, sender_dependent_default_transport_maps, transport_maps, master.cf gatemilter-user/unix, master.cf gatemilter-users/unix"},
 		{route + "[recipient @other.example]\nroute = r\n", false, "transport_maps"},
 		{strings.Replace(users, "yes", "no", 1), false, "sender_dependent_default_transport_maps, transport_maps, master.cf gatemilter/unix"},
+		// U4: where users attach servers themselves, all is there before the first one does.
+		{"[outbound]\nallow_user_gateways = yes\nuser_gateway_slots = 2\n[identities]\ndatabase = sqlite:/x.db\n", false, allUsers},
+		{"[identities]\ndatabase = sqlite:/x.db\n", false, "milter_header_checks, master.cf gatemilter-user/unix, master.cf gatemilter-users/unix, master.cf gatemilter-user-1/unix, master.cf gatemilter-users-1/unix"},
 		{users, false, allUsers},
 		{"[server]\n", true, "milter_header_checks, smtpd_milters, master.cf gatemilter-user/unix, master.cf gatemilter-users/unix, master.cf gatemilter-user-1/unix, master.cf gatemilter-users-1/unix"},
 	} {

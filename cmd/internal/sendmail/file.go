@@ -59,7 +59,7 @@ func render(path string, c *config.Config, mark string) (string, error) {
 	var err error
 	f.Milter, err = socket("milter", c.Server.Milter)
 	o := &c.Settings.Outbound
-	err = errors.Join(err, f.addOutbound(o))
+	err = errors.Join(err, f.addOutbound(o, c.Portal.Ports))
 	if len(f.Mailers) > 0 {
 		var noLookup error
 		f.Lookup, noLookup = socket("lookup", c.Server.Lookup)
@@ -85,7 +85,9 @@ type file struct {
 	// Domains are those for which there are rules by recipient, Senders those of senders that
 	// the configuration names.
 	Domains, Senders []string
-	Tables           tables
+	// SelfService says that there are more senders than those, in a database.
+	SelfService bool
+	Tables      tables
 }
 
 type tables struct{ Own, To, Route, TLS, Login string }
@@ -126,10 +128,10 @@ func (f *file) addMailers(user bool, ports map[uint16]bool) {
 	}
 }
 
-// addOutbound adds what outgoing mail needs.
-func (f *file) addOutbound(o *policy.Outbound) error {
+// addOutbound adds what outgoing mail needs. Ports are those that users may choose themselves.
+func (f *file) addOutbound(o *policy.Outbound, ports []uint16) error {
 	var problems []error
-	ports, userPorts := make(map[uint16]bool), make(map[uint16]bool)
+	routePorts, userPorts := make(map[uint16]bool), make(map[uint16]bool)
 	for _, r := range o.Routes {
 		port, err := Port(r)
 		if err != nil {
@@ -137,25 +139,47 @@ func (f *file) addOutbound(o *policy.Outbound) error {
 		} else if _, long := RouteWay(r, r.Hosts(func(int) int { return 0 })); long != nil {
 			err = fmt.Errorf("[route %s] %w; name fewer", r.Name, errors.Unwrap(long))
 		}
-		problems, ports[port] = append(problems, err), true
+		problems, routePorts[port] = append(problems, err), true
 	}
 	o.UserGateways(func(login, address string, g *policy.UserGateway) {
 		if _, err := UserWay(g); err != nil {
 			problems = append(problems, fmt.Errorf("[user-gateway %s %s] %w; write tls = starttls and port 587, if the server can do that", login, address, err))
 			return
 		}
-		if n := max(len(g.Username), len(g.Password.Reveal())); n > maxCredential {
-			problems = append(problems, fmt.Errorf("[user-gateway %s %s] has a user name or password of %d octets, and Sendmail can't log in with more than %d; choose another", login, address, n, maxCredential))
+		if err := CheckLogin(g); err != nil {
+			problems = append(problems, fmt.Errorf("[user-gateway %s %s] has %w; choose another", login, address, err))
 		}
 		userPorts[g.Port] = true
 	})
-	f.addMailers(false, ports)
+	if f.SelfService = o.SelfService && o.AllowUserGateways; f.SelfService {
+		problems = append(problems, addPorts(userPorts, ports))
+	}
+	f.addMailers(false, routePorts)
 	f.addMailers(true, userPorts)
 	if n := len(f.Mailers); n > maxMailers {
 		problems = append(problems, fmt.Errorf("routes and users' own servers have %d different ports, for each of which Sendmail needs a mailer, and there is room for %d; use fewer", n, maxMailers))
 	}
 	f.Domains, f.Senders = domainsOf(maps.Keys(o.Recipients)), domainsOf(senders(o))
 	return errors.Join(sortedProblems(problems)...)
+}
+
+// addPorts adds those that users may choose for servers of their own, at any time.
+func addPorts(used map[uint16]bool, ports []uint16) error {
+	for _, port := range ports {
+		if port == policy.PortSubmissions {
+			return fmt.Errorf("[portal] ports allows %d, where TLS is from the start, and Sendmail can't do that; write ports = 25, 587", port)
+		}
+		used[port] = true
+	}
+	return nil
+}
+
+// CheckLogin says why Sendmail can't log in to a user's own server.
+func CheckLogin(g *policy.UserGateway) error {
+	if n := max(len(g.Username), len(g.Password.Reveal())); n > maxCredential {
+		return fmt.Errorf("a user name or password of %d octets, and Sendmail can't log in with more than %d", n, maxCredential)
+	}
+	return nil
 }
 
 // senders are the addresses and domains of senders that the configuration names.

@@ -64,12 +64,18 @@ Kgmprint regex -s1 ^(.{47})
 {{- range .Senders}}
 C{gmSenderDomain} {{.}}
 {{- end}}
-{{- if .Senders}}
+{{- if or .Senders .SelfService}}
 
 LOCAL_RULE_3
 # gatemilter: what the configuration says of domains is by their names as they are written, so
 # they are not replaced by those to which an alias in the DNS leads.
 R$* < @ $={gmSenderDomain} > $*	$: $1 < @ $2 . > $3
+{{- end}}
+{{- if .SelfService}}
+# Nor are those of any sender: users attach addresses at any time.
+R$* < @ $+ . $~P > $*	$: < type $&{addr_type} > $1 < @ $2 . $3 > $4
+R< type $- s > $* < @ $+ > $*	$: $2 < @ $3 . > $4
+R< type $* > $*		$: $2
 {{- end}}
 
 LOCAL_RULE_0

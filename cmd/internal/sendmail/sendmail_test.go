@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"gatemilter/policy"
+	"gatemilter/policy/config"
 )
 
 // The questions of these tests are as Sendmail 8.17 asks them.
@@ -133,6 +134,38 @@ func TestWays(t *testing.T) {
 	server.TLS = policy.ImplicitTLS
 	if got, err := UserWay(&server); err == nil {
 		t.Errorf("TLS from the start: %q", got)
+	}
+}
+
+// U4: where users attach servers themselves, there are mailers for all ports that these may have,
+// as long as they are allowed; and no sender's domain is replaced.
+func TestSelfService(t *testing.T) {
+	const allowed = "[server]\nmta_user = root\n[outbound]\nallow_user_gateways = yes\n[identities]\ndatabase = sqlite:/x.db\n"
+	for _, c := range []struct{ text, mailers, err string }{
+		{allowed + "[portal]\nports = 2525, 25\n", "gatemilter-user-25 gatemilter-user-2525", ""},
+		{allowed + "[portal]\nports = 25\n[user a@home.example]\n[user-gateway a@home.example a@partner.example]\nserver = smtp.partner.example\npassword = p\n", "gatemilter-user-25 gatemilter-user-587", ""},
+		{strings.Replace(allowed, "= yes", "= no", 1), "", ""},
+		{allowed, "", "[portal] ports allows 465, where TLS is from the start, and Sendmail can't do that; write ports = 25, 587"},
+		{strings.Replace(allowed, "= root", "= postfix", 1) + "[portal]\nports = 587\n", "", `[server] mta_user is "postfix", but it is Sendmail that has to be told the logins: write mta_user = root, as which Sendmail delivers`},
+	} {
+		cfg, err := config.Parse("x", []byte(c.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := File("x", cfg)
+		if err == nil && c.err != "" || err != nil && err.Error() != c.err {
+			t.Errorf("%s: error %v, want %s", c.text, err, c.err)
+		}
+		var mailers []string
+		for line := range strings.Lines(text) {
+			if name, ok := strings.CutPrefix(line, "Mgatemilter-user"); ok {
+				name, _, _ = strings.Cut(name, ",")
+				mailers = append(mailers, "gatemilter-user"+name)
+			}
+		}
+		if got := strings.Join(mailers, " "); got != c.mailers || strings.Contains(text, "Nor are those of any sender") != (c.mailers != "") {
+			t.Errorf("%s: mailers %q, want %q", c.text, got, c.mailers)
+		}
 	}
 }
 
