@@ -71,6 +71,7 @@ const askProvider = "ask the relay provider to correct it"
 var advice = map[Problem][]string{
 	HostNotFound:     {"check how the host's name is written; ask the relay provider for it"},
 	LookupFailed:     {"try again later; if it stays so, check this machine's name servers"},
+	Inside:           {"write a host of the public Internet, or allow its network"},
 	Refused:          {"check the port: relays listen on 25 or 587", "ask the relay provider whether this machine's address is let in"},
 	ConnectionFailed: {"check this machine's network and firewall, and the host's address"},
 	Closed:           {"ask the relay provider whether this machine's address is let in"},

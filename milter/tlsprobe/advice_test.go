@@ -8,7 +8,7 @@ import (
 
 // R8: every problem has advice.
 func TestEveryProblemHasAdvice(t *testing.T) {
-	problems := []Problem{HostNotFound, LookupFailed, Refused, ConnectionFailed, Closed, Timeout,
+	problems := []Problem{HostNotFound, LookupFailed, Inside, Refused, ConnectionFailed, Closed, Timeout,
 		NotSMTP, TLSFromStart, ClearFromStart, SessionRefused, NoSTARTTLS, STARTTLSRefused, BytesBeforeTLS, HandshakeFailed, TLSTooOld,
 		SelfSigned, UnknownCA, Expired, NotYetValid, ChainInvalid, NameMismatch, ExpiresSoon}
 	for _, p := range problems {

@@ -1,6 +1,7 @@
 // Package tlsprobe finds out what a mail host really offers when mail is to be
 // sent to it with TLS: it connects, greets, asks for TLS, looks at the
-// certificate, says what holds and what doesn't, and leaves. It sends no mail.
+// certificate, says what holds and what doesn't, and leaves. It sends no mail, unless it is
+// given a [Letter] to send.
 //
 // # How TLS begins
 //
@@ -38,6 +39,12 @@
 // RFC 4954, section 3). What counts is the list after the handshake: many offer none in
 // clear, and what came before may be forged (RFC 3207, section 4.2). Postfix's client
 // doesn't insist on a login: where no AUTH is listed, it sends the mail without.
+//
+// # Hosts that somebody else names
+//
+// Where a user says which host is to be connected to, he could make us connect to what only
+// we reach: other machines inside, or services of this one. [PublicOnly] keeps to the public
+// Internet.
 //
 // # What a host can do to us
 //

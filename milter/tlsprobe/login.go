@@ -74,8 +74,13 @@ func (r *run) logIn(s *session) error {
 	var seen Report
 	seen.Target = r.report.Target
 	seen.judge(r.chain, r.roots, r.Now())
-	if !r.Login.Unprotected && !(seen.Trust.Holds && seen.Name.Holds) {
+	switch {
+	case r.Login.Unprotected:
+	case !(seen.Trust.Holds && seen.Name.Holds):
 		r.report.Accepted = fails(Finding{NotChecked, "the certificate is not as it should be, so no password is shown"})
+		return nil
+	case !judgeTLS(seen.Target, r.report.Version).Holds:
+		r.report.Accepted = fails(Finding{NotChecked, "TLS is too old, so no password is shown"})
 		return nil
 	}
 	auth := r.Login.mechanism(r.report.Auth, r.report.Target.Host)
@@ -95,8 +100,20 @@ func (r *run) logIn(s *session) error {
 	r.report.Accepted = holds("the login is accepted")
 	if answer.code != 235 {
 		r.report.Accepted = fails(Finding{LoginRefused, "the server refuses the login: " + answer.codes()})
+		r.report.Said = r.said(answer)
 	}
 	return nil
+}
+
+// shows tells whether a text has the password in it, or what was sent of it.
+func (l *Login) shows(text string) bool {
+	password := l.Password.Reveal()
+	for _, form := range []string{password, base64.StdEncoding.EncodeToString([]byte(password)), base64.StdEncoding.EncodeToString([]byte("\x00" + l.Username + "\x00" + password))} {
+		if strings.Contains(text, form) {
+			return true
+		}
+	}
+	return false
 }
 
 // codes are the numbers of an answer (RFC 3463): its text might repeat what it was shown.

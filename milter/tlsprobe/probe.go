@@ -29,10 +29,14 @@ type Prober struct {
 	// HELO is how to introduce ourselves; empty: by the connection's address.
 	HELO string
 	// Timeout bounds each step: the lookup, connecting, each answer, the handshake.
-	// Zero means 30 seconds. There are at most eight steps, and those of a login.
+	// Zero means 30 seconds. There are at most eight steps, and those of a login and a letter.
 	Timeout time.Duration
 	// Login is tried at last; nil: no attempt is made.
 	Login *Login
+	// Letter is sent after that, by the same session; nil: nothing is. With a Login, only a host
+	// that has accepted it is given the letter, and so with a certificate as it should be, unless
+	// Login.Unprotected. Without one, any host is: that's for a relay of one's own.
+	Letter *Letter
 }
 
 // Probe finds out what a host offers. The certificate has to chain to one of roots;
@@ -42,6 +46,11 @@ type Prober struct {
 func (p *Prober) Probe(ctx context.Context, t Target, roots *x509.CertPool) (Report, error) {
 	if err := t.Check(); err != nil {
 		return Report{}, err
+	}
+	if p.Letter != nil {
+		if err := p.Letter.check(); err != nil {
+			return Report{}, err
+		}
 	}
 	if roots == nil {
 		var err error
@@ -112,7 +121,9 @@ func (r *run) session(ctx context.Context) error {
 	if err != nil {
 		return withContext(ctx, err)
 	}
-	s.quit()
+	if r.send(ctx, s) {
+		s.quit()
+	}
 	return nil
 }
 

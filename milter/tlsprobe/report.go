@@ -29,6 +29,11 @@ type Report struct {
 	Login Check
 	// Accepted is whether Prober.Login was, or why not.
 	Accepted Check
+	// Sent is whether Prober.Letter was, or why not.
+	Sent Check
+	// Said is the answer by which the host refused login or letter, without the password. It is
+	// for whoever gave that, and for no log.
+	Said string
 
 	// Warnings are about what holds today but won't for long.
 	Warnings []Finding
@@ -60,6 +65,7 @@ const (
 	HostNotFound     Problem = "host-not-found"
 	LookupFailed     Problem = "lookup-failed"
 	Refused          Problem = "connection-refused"
+	Inside           Problem = "inside-address" // see PublicOnly
 	ConnectionFailed Problem = "connection-failed"
 	Closed           Problem = "connection-closed"
 	Timeout          Problem = "timeout"
@@ -75,6 +81,8 @@ const (
 	TLSTooOld       Problem = "tls-too-old"
 	NoLogin         Problem = "no-login" // nothing that a route would demand
 	LoginRefused    Problem = "login-refused"
+	LetterRefused   Problem = "letter-refused"
+	LetterUnwritten Problem = "letter-unwritten" // by us
 
 	SelfSigned   Problem = "self-signed"
 	UnknownCA    Problem = "unknown-ca"
