@@ -16,6 +16,9 @@ type User struct {
 	Account string
 	// Identities are all addresses of the user, each once.
 	Identities []Identity
+	// Open says that only the database knows the user: as other addresses than his own he is
+	// treated like a login that nobody knows.
+	Open bool
 }
 
 // An Identity is an address as which a user may write.

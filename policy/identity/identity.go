@@ -10,6 +10,7 @@ package identity
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"gatemilter/policy"
@@ -73,13 +74,38 @@ const (
 	Rekeyed    Action = "rekeyed"
 )
 
-// Errors of a [Store]. All others mean that the database can't be used at present.
+// Errors of a [Store]. Others are *[InvalidError], *[RowError], and those that wrap
+// [ErrUnavailable].
 var (
 	ErrNotFound    = errors.New("there is no such identity")
 	ErrExists      = errors.New("the user has this address already")
 	ErrTooMany     = errors.New("the user has as many addresses as one may have")
+	ErrChanged     = errors.New("somebody has changed this identity meanwhile; look at it again")
 	ErrDisabled    = errors.New("the administrator has disabled this address")
+	ErrActive      = errors.New("the address is confirmed already")
 	ErrWrongCode   = errors.New("this is not the code")
 	ErrCodeExpired = errors.New("the code is too old, or was tried too often; have a new one sent")
 	ErrNoSlot      = errors.New("as many users as may have this address with servers of their own have it already; raise user_gateway_slots")
+
+	// ErrUnavailable means that nothing can be read or changed at present.
+	ErrUnavailable = errors.New("the database can't be used at present")
+	// ErrPassword means that a stored password can't be decrypted: the key is missing, or
+	// somebody has tampered with the row.
+	ErrPassword = errors.New("the password can't be decrypted")
 )
+
+// A RowError is about a row, of the database or a snapshot, that a store would not have
+// written: somebody has. It is left out. Or, with [ErrPassword], about its password.
+type RowError struct {
+	Login, Address string
+	Err            error
+}
+
+func (e *RowError) Error() string {
+	return fmt.Sprintf("the identity of %q, %q: %s", printable(e.Login), printable(e.Address), e.Err)
+}
+
+func (e *RowError) Unwrap() error { return e.Err }
+
+// MaxAddresses is how many addresses a user may attach.
+const MaxAddresses = 50
