@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"gatemilter/policy"
 )
@@ -49,36 +47,3 @@ func ParseUserServer(s string, tls policy.UserTLS) (host string, port uint16, er
 	}
 	return "", 0, fmt.Errorf("%s has the port %s: %w", quote(s), quote(digits), err)
 }
-
-// CheckUsername says what is wrong with the name of an account at a user's own server.
-func CheckUsername(s string) error {
-	switch {
-	case s == "":
-		return errors.New("the user name is empty: write that of the account at the server")
-	case len(s) > maxLogin:
-		return fmt.Errorf("the user name has %d octets, more than %d; correct it", len(s), maxLogin)
-	case strings.Contains(s, ":"):
-		return fmt.Errorf("the user name %s has a colon in it, at which the mail server would end it: this server can't be used with that name", quote(s))
-	case !utf8.ValidString(s) || strings.ContainsFunc(s, isControl):
-		return fmt.Errorf("the user name %s has characters that can't be shown; correct it", quote(s))
-	}
-	return nil
-}
-
-// CheckPassword says what is wrong with a password for a user's own server, which it doesn't
-// show.
-func CheckPassword(s string) error {
-	switch {
-	case s == "":
-		return errors.New("the password is empty: write it")
-	case len(s) > maxPassword:
-		return fmt.Errorf("the password has more than %d octets; correct it", maxPassword)
-	case !utf8.ValidString(s):
-		return errors.New("the password is not UTF-8 text, which is all that Postfix takes: save it as UTF-8, or choose another one")
-	case strings.ContainsFunc(s, isControl):
-		return errors.New("the password has more than one line, or control characters: correct it")
-	}
-	return nil
-}
-
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }

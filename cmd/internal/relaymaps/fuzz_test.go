@@ -1,4 +1,4 @@
-package postmap
+package relaymaps
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gatemilter/policy/config"
+	"gatemilter/policy/identity"
 )
 
 // FuzzRead looks for tables of which entries are not what they should be, or that read as others
@@ -90,10 +91,10 @@ func FuzzIdentities(f *testing.F) {
 			if host, port, err := config.ParseUserServer(server, g.TLS); err != nil || host != g.Host || port != g.Port {
 				t.Errorf("the server %s reads as %s port %d, %v", server, host, port, err)
 			}
-			if err := config.CheckUsername(g.Username); err != nil {
+			if err := identity.CheckUsername(g.Username); err != nil {
 				t.Error(err)
 			}
-			if err := config.CheckPassword(g.Password.Reveal()); err != nil {
+			if err := identity.CheckPassword(g.Password); err != nil {
 				t.Error(err)
 			}
 			if key := i.Login + " " + i.Address; who[key] {

@@ -1,4 +1,4 @@
-package postmap
+package relaymaps
 
 import (
 	"fmt"
@@ -140,8 +140,8 @@ func TestU6ProblemsOfIdentities(t *testing.T) {
 		"a@x.example [h_h.example]:587":                             `relay:1: "h_h.example" is no host: "_" can't be in a domain name; write letters, digits, - and points`,
 		"a@x.example [g.example]:587":                               "relay:1: passwd has no login for it: write a line a@x.example USER:PASSWORD there",
 		"a@x.example [h.example]":                                   "relay:1: its login (passwd:2): there is no colon in it: write USER:PASSWORD",
-		"a@x.example [i.example]":                                   "relay:1: its login (passwd:3): the user name is empty: write that of the account at the server",
-		"a@x.example [j.example]":                                   "relay:1: its login (passwd:4): the password is empty: write it",
+		"a@x.example [i.example]":                                   "relay:1: its login (passwd:3): username: there is none: write USER:PASSWORD",
+		"a@x.example [j.example]":                                   "relay:1: its login (passwd:4): password: there is none: write USER:PASSWORD",
 		"b@x.example [h.example]:587":                               `relay:1: "b@x.example" is nobody's in owners: write a line for it there, the address and behind it the login`,
 		"c@x.example [h.example]:587":                               "relay:1: owners:2 names no owner of it: write the login behind the address",
 		"d@x.example [h.example]:587":                               `relay:1: its owner (owners:3): "<dave>" is no login: write it alone, without <, > and quotes`,

@@ -1,4 +1,4 @@
-// Package postmap reads lookup tables of Postfix in the text from which postmap(1) makes them,
+// Package relaymaps reads lookup tables of Postfix in the text from which postmap(1) makes them,
 // and makes identities of those by which administrators have given senders servers of their
 // own until now: sender_dependent_relayhost_maps, smtp_sasl_password_maps, and for whom they
 // are, smtpd_sender_login_maps (postconf(5)).
@@ -23,4 +23,4 @@
 // smtp_sender_dependent_authentication is on.
 //
 // smtpd_sender_login_maps has, for an address or "@" and its domain, the logins that may use it.
-package postmap
+package relaymaps

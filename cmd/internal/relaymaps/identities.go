@@ -1,4 +1,4 @@
-package postmap
+package relaymaps
 
 import (
 	"errors"
@@ -180,18 +180,19 @@ func credentials(t *Table, address, dest string, n nexthop) (l login, err error)
 	}
 	l.line = e.Line
 	username, password, colon := strings.Cut(e.Value, ":")
+	l.username, l.password = username, policy.NewSecret(password)
 	if !colon {
-		err = errors.New("there is no colon in it: write USER:PASSWORD")
+		err = errors.New("there is no colon in it")
 	}
-	for _, check := range []func() error{func() error { return config.CheckUsername(username) }, func() error { return config.CheckPassword(password) }} {
-		if err == nil {
-			err = check()
-		}
+	if err == nil {
+		err = identity.CheckUsername(username)
+	}
+	if err == nil {
+		err = identity.CheckPassword(l.password)
 	}
 	if err != nil {
-		return l, fmt.Errorf("its login (%s:%d): %w", t.Name, e.Line, err)
+		return l, fmt.Errorf("its login (%s:%d): %w: write USER:PASSWORD", t.Name, e.Line, err)
 	}
-	l.username, l.password = username, policy.NewSecret(password)
 	return l, nil
 }
 

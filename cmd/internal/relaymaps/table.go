@@ -1,4 +1,4 @@
-package postmap
+package relaymaps
 
 import (
 	"bufio"
