@@ -31,7 +31,7 @@ const (
 func (t *Transaction) finishOutgoing(v *Verdict) {
 	switch {
 	case t.login == "":
-	case len(t.policy.outbound.Users) > 0:
+	case t.policy.users.Len() > 0 || t.policy.incomplete:
 		t.identify(v)
 	default:
 		forged := t.forgedByUser()
@@ -43,12 +43,15 @@ func (t *Transaction) finishOutgoing(v *Verdict) {
 // identify decides on a message of an authenticated client: whether it may bear its
 // From and its envelope sender, and by whose servers it leaves.
 //
-// A login that the configuration doesn't know is left alone, except that it can't have
-// the address of one that it knows.
+// A login that nobody knows is left alone, except that it can't have the address of one that
+// somebody knows. So is one that only the database knows, as other addresses than his own.
 func (t *Transaction) identify(v *Verdict) {
 	o := &t.policy.outbound
 	w := t.writing()
 	switch unknown := w.unknown(t.policy); {
+	case t.policy.incomplete && (w.user == nil || unknown != ""):
+		v.refuse(refuse(Reply{451, "4.3.0", "whether this account may send as that address is not known yet, try again later"},
+			Reason{IdentitiesUnknown, "the identities in the database are not known yet"}))
 	case unknown == "":
 		w.leave(v)
 	case o.UnknownSender == RewriteSender && w.account() != "":
@@ -70,7 +73,7 @@ func (t *Transaction) identify(v *Verdict) {
 // what is to be changed of it.
 type writing struct {
 	*Transaction
-	user    *User // nil if the configuration doesn't know the login
+	user    *User // nil if nobody knows the login
 	authors []Author
 	err     error // why authors are not known
 	from    []int // the indexes of From fields
@@ -83,7 +86,7 @@ type writing struct {
 }
 
 func (t *Transaction) writing() *writing {
-	w := &writing{Transaction: t, user: t.policy.outbound.Users[CanonicalLogin(t.login)]}
+	w := &writing{Transaction: t, user: t.policy.users.User(t.login)}
 	var bodies []string
 	for i := range t.header {
 		switch f := &t.header[i]; {
@@ -100,10 +103,21 @@ func (t *Transaction) writing() *writing {
 		bodies = []string{t.sender}
 	}
 	w.authors, w.err = Authors(bodies)
-	if w.err != nil && w.user == nil {
+	if w.err != nil && !w.bound() {
 		w.authors = suspects(bodies)
 	}
 	return w
+}
+
+// bound says whether the user may write as no other addresses than his own.
+func (w *writing) bound() bool { return w.user != nil && !w.user.Open }
+
+// own returns the user's identity for an address, or nil.
+func (w *writing) own(address string) *Identity {
+	if w.user == nil {
+		return nil
+	}
+	return w.policy.identity(w.user, address)
 }
 
 // suspects are all addresses that a reader may see in From fields that can be read in
@@ -122,41 +136,42 @@ func suspects(bodies []string) (found []Author) {
 
 // unknown says which address the user may not have, or "".
 func (w *writing) unknown(p *Policy) string {
-	if w.err != nil && w.user != nil {
+	if w.err != nil && (w.bound() || slices.ContainsFunc(w.authors, func(a Author) bool { return w.own(a.Address) != nil })) {
 		return "the author can't be told: " + w.err.Error()
 	}
 	for _, a := range w.authors {
 		if !w.may(p, a.Address) {
-			return "From has " + strconv.Quote(a.Address) + w.whose()
+			return "From has " + strconv.Quote(a.Address) + w.whose(a.Address)
 		}
 	}
 	if w.sender != "" && !w.may(p, w.sender) {
-		return "the envelope sender is " + strconv.Quote(w.sender) + w.whose()
+		return "the envelope sender is " + strconv.Quote(w.sender) + w.whose(w.sender)
 	}
 	return ""
 }
 
-func (w *writing) whose() string {
-	if w.user == nil {
+func (w *writing) whose(address string) string {
+	canonical := CanonicalAddress(address)
+	switch {
+	case w.user == nil:
 		return ", which belongs to another user; there is no section [user " + w.login + "]"
+	case w.user.Has(canonical) || w.user.Has(WithoutExtension(canonical)):
+		return ", which is one of the addresses of " + strconv.Quote(w.login) + " but is disabled"
+	case w.user.Open:
+		return ", which belongs to another user than " + strconv.Quote(w.login)
 	}
 	return ", which is none of the addresses of " + strconv.Quote(w.login)
 }
 
 // may says whether the user may have an address.
 func (w *writing) may(p *Policy, address string) bool {
-	if w.user == nil {
-		return !p.owned(address)
-	}
-	return p.identity(w.user, address) != nil
+	return w.own(address) != nil || !w.bound() && !p.owned(address)
 }
 
-// owned says whether an address is one that the configuration gives to a user.
+// owned says whether an address is one of a user's, who may be forbidden to write as it.
 func (p *Policy) owned(address string) bool {
 	canonical := CanonicalAddress(address)
-	_, exact := p.owners[canonical]
-	_, plain := p.owners[WithoutExtension(canonical)]
-	return exact || plain
+	return len(p.users.Claimants(canonical)) > 0 || len(p.users.Claimants(WithoutExtension(canonical))) > 0
 }
 
 // account returns the address of the user's account, or "" where nobody knows it.
@@ -172,15 +187,15 @@ func (w *writing) account() string {
 
 // leave chooses the way of a message whose author is the user.
 func (w *writing) leave(v *Verdict) {
-	if w.user == nil {
-		w.dropSenders(func(a Author) bool { return !w.may(w.policy, a.Address) })
+	author := w.author()
+	if author == nil {
+		w.leaveAlone(v)
 		return
 	}
 	if len(w.from) == 0 {
 		w.newFrom = w.authors[0].Address // which the mail server may leave out
 	}
 	o := &w.policy.outbound
-	author := w.policy.identity(w.user, w.authors[0].Address)
 	switch {
 	case author.Gateway != nil && o.AllowUserGateways:
 		w.byGateway(v, author)
@@ -197,6 +212,28 @@ func (w *writing) leave(v *Verdict) {
 		// Our servers can't vouch for the address of others; and what has a server of its
 		// own may leave by that one only.
 		v.Sender = author.Address
+	}
+}
+
+// author returns the identity of the first author. For a user who is not bound it is nil where
+// that is nobody's, or the account's address: so he writes like anybody else.
+func (w *writing) author() *Identity {
+	if len(w.authors) == 0 {
+		return nil
+	}
+	i := w.own(w.authors[0].Address)
+	if i != nil && !w.bound() && i.Address == w.user.Account && i.Gateway == nil {
+		return nil
+	}
+	return i
+}
+
+// leaveAlone sends a message of a user who is not bound, and whose author has nothing to do with
+// him. It must not take the way of an address of his that is only the envelope sender.
+func (w *writing) leaveAlone(v *Verdict) {
+	w.dropSenders(func(a Author) bool { return !w.may(w.policy, a.Address) })
+	if w.sender != "" && w.policy.UserGatewayOf(w.login, w.sender) != nil {
+		v.Sender = w.user.Account
 	}
 }
 
@@ -217,7 +254,7 @@ func (w *writing) onBehalf(v *Verdict) {
 		return
 	}
 	account := w.user.Account
-	if w.sender != "" && w.policy.identity(w.user, w.sender) != w.user.find(account) {
+	if sender := w.own(w.sender); w.sender != "" && (sender == nil || sender.Address != account) {
 		v.Sender = account
 	}
 	v.note(OnBehalf, "the author's address is of no domain of ours, so the account's, "+account+", is the envelope sender")
@@ -265,7 +302,7 @@ func (w *writing) dropSenders(foreign func(Author) bool) {
 		if err != nil {
 			named = suspects(body)
 		}
-		if err != nil && w.user != nil || slices.ContainsFunc(named, foreign) {
+		if err != nil && w.bound() || slices.ContainsFunc(named, foreign) {
 			w.remove = append(w.remove, i)
 		}
 	}

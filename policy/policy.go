@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -24,8 +25,10 @@ type Policy struct {
 	// near leads from a network of neighbours to the gateway in it.
 	near     map[netip.Prefix]*gateway
 	outbound Outbound
-	// owners are the addresses of all users.
-	owners map[string]struct{}
+	// users are those of outbound and, where there is a database, of that. As long as nobody
+	// knows who is in it, incomplete is set.
+	users      *Directory
+	incomplete bool
 }
 
 // New compiles settings. They must be as package config makes them: checked.
@@ -38,12 +41,9 @@ func New(s Settings) *Policy {
 		byDomain: make(map[string][]*gateway),
 		near:     make(map[netip.Prefix]*gateway),
 		outbound: s.Outbound,
-		owners:   make(map[string]struct{}),
-	}
-	for _, u := range s.Outbound.Users {
-		for _, i := range u.Identities {
-			p.owners[i.Address] = struct{}{}
-		}
+
+		users:      NewDirectory(maps.Values(s.Outbound.Users)),
+		incomplete: s.Outbound.SelfService,
 	}
 	for _, settings := range s.Gateways {
 		g := &gateway{Gateway: settings, hosts: table(settings.Addresses), chain: table(settings.Addresses)}
@@ -64,6 +64,18 @@ func New(s Settings) *Policy {
 	}
 	return p
 }
+
+// WithDirectory returns the policy with these users instead of those of the settings, which
+// have to be among them. As long as a policy with SelfService has not been told them, it defers
+// what may be a user's whom it does not know yet.
+func (p *Policy) WithDirectory(users *Directory) *Policy {
+	next := *p
+	next.users, next.incomplete = users, false
+	return &next
+}
+
+// Directory returns the users that the policy knows.
+func (p *Policy) Directory() *Directory { return p.users }
 
 // link makes each of the gateways that serve a domain together know the hosts of
 // the others.

@@ -46,6 +46,7 @@ const (
 	ByUserGateway      Code = "user-gateway"
 	UserGatewayIgnored Code = "user-gateway-ignored"
 	OnBehalf           Code = "on-behalf"
+	IdentitiesUnknown  Code = "identities-unknown"
 	BodyUnreadable     Code = "body-unreadable"
 	TimeLimit          Code = "time-limit"
 )
@@ -86,6 +87,7 @@ var Meanings = []Reason{
 	{ByUserGateway, "the message leaves by the user's own server for its From address"},
 	{UserGatewayIgnored, "the user has a server of his own for this From address, but allow_user_gateways = no"},
 	{OnBehalf, "the domain's servers send it as an address that is not theirs: the account's is the envelope sender, and in Sender"},
+	{IdentitiesUnknown, "the database with users' addresses has not been reached since the start, and there is no copy of it: who may write as what is not known yet"},
 	{BodyUnreadable, "the body could not be read"},
 	{TimeLimit, "the decision took too long"},
 }

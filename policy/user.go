@@ -27,7 +27,8 @@ type Identity struct {
 	Address string
 	// Gateway is the user's own server for mail from this address, or nil.
 	Gateway *UserGateway
-	// Disabled says that the administrator forbids the user to write as it.
+	// Disabled says that the administrator forbids the user to write as it. It is his all
+	// the same, and nobody else may write as it either.
 	Disabled bool
 }
 
@@ -108,21 +109,25 @@ func (g *UserGateway) Nexthop() string { return nexthop(g.Host, g.Port) }
 func CanonicalLogin(login string) string { return CanonicalAddress(login) }
 
 // identity returns a user's identity for an address, or nil: the one with that address,
-// or with the address without its extension, unless somebody else has the one with it.
+// or with the address without its extension, unless somebody has the one with it. One that
+// is disabled is none.
 func (p *Policy) identity(u *User, address string) *Identity {
 	canonical := CanonicalAddress(address)
 	i := u.find(canonical)
-	if _, owned := p.owners[canonical]; i != nil || owned {
+	if i != nil || len(p.users.Claimants(canonical)) > 0 {
 		return i
 	}
 	return u.find(WithoutExtension(canonical))
 }
 
-// Has says whether an address, in canonical form, is one of the user's.
-func (u *User) Has(canonical string) bool { return u.find(canonical) != nil }
+// Has says whether an address, in canonical form, is one of the user's, disabled or not.
+func (u *User) Has(canonical string) bool {
+	return slices.ContainsFunc(u.Identities, func(i Identity) bool { return i.Address == canonical })
+}
 
+// find returns the identity with an address, unless it is disabled, or nil.
 func (u *User) find(canonical string) *Identity {
-	i := slices.IndexFunc(u.Identities, func(i Identity) bool { return i.Address == canonical })
+	i := slices.IndexFunc(u.Identities, func(i Identity) bool { return i.Address == canonical && !i.Disabled })
 	if i < 0 {
 		return nil
 	}

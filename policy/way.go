@@ -1,6 +1,9 @@
 package policy
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // A Way is how mail leaves: what a message of one user to one recipient would be told.
 type Way struct {
@@ -32,9 +35,9 @@ func (p *Policy) WayOf(login, sender, recipient string) Way {
 	}
 	switch w.Gateway = w.Verdict.UserGateway; {
 	case w.Verdict.Action.Refuses():
-		w.Why = Reason{UnknownSender, w.Verdict.Reasons[len(w.Verdict.Reasons)-1].Text}
+		w.Why = w.Verdict.Reasons[len(w.Verdict.Reasons)-1]
 	case w.Gateway != nil:
-		w.Why = Reason{ByUserGateway, "[user-gateway " + CanonicalLogin(login) + " " + CanonicalAddress(w.Sender) + "]"}
+		w.Why = Reason{ByUserGateway, p.whence(login, w.Sender, w.Gateway)}
 	default:
 		if w.Route, w.Why = p.RouteTo(recipient); w.Route == nil {
 			w.Route, w.Why = p.RouteFor(w.Sender)
@@ -43,11 +46,22 @@ func (p *Policy) WayOf(login, sender, recipient string) Way {
 	return w
 }
 
+// whence says where it is that a user has a server of his own.
+func (p *Policy) whence(login, sender string, g *UserGateway) string {
+	login, sender = CanonicalLogin(login), CanonicalAddress(sender)
+	if u := p.outbound.Users[login]; u != nil {
+		if i := p.identity(u, sender); i != nil && i.Gateway == g {
+			return "[user-gateway " + login + " " + sender + "]"
+		}
+	}
+	return "the identity " + login + " " + sender + " in the database"
+}
+
 // UserGatewayOf returns the user's own server for mail of that login with that envelope
 // sender, or nil. Its sender alone tells the way of a message that was accepted, wherever
 // From and sender have to agree: see [Transaction.Finish].
 func (p *Policy) UserGatewayOf(login, sender string) *UserGateway {
-	u := p.outbound.Users[CanonicalLogin(login)]
+	u := p.users.User(login)
 	if u == nil || !p.outbound.AllowUserGateways {
 		return nil
 	}
@@ -55,4 +69,27 @@ func (p *Policy) UserGatewayOf(login, sender string) *UserGateway {
 		return i.Gateway
 	}
 	return nil
+}
+
+// Waits says why mail of that login with that envelope sender, which was accepted, must not leave
+// at present, or returns "": its server may be one that is not known yet, or was forbidden since.
+func (p *Policy) Waits(login, sender string) string {
+	if login == "" || isNullSender(sender) || !p.outbound.AllowUserGateways {
+		return ""
+	}
+	u := p.users.User(login)
+	if u != nil && p.identity(u, sender) != nil {
+		return ""
+	}
+	canonical := CanonicalAddress(sender)
+	forbidden := func(i Identity) bool {
+		return i.Disabled && i.Gateway != nil && (i.Address == canonical || i.Address == WithoutExtension(canonical))
+	}
+	switch {
+	case p.incomplete:
+		return "the identities in the database are not known yet"
+	case u != nil && slices.ContainsFunc(u.Identities, forbidden):
+		return "the identity " + u.Login + " " + canonical + " is disabled"
+	}
+	return ""
 }

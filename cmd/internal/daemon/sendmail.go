@@ -50,8 +50,14 @@ func (d *daemon) sendmailOwn(ctx context.Context, key string) lookup.Answer {
 		return d.sendmailWay(sender, "", err)
 	}
 	p := d.current.Load().rules.Policy
+	if p.Mode() == policy.Observe {
+		return lookup.NotFound()
+	}
 	g := p.UserGatewayOf(login, sender)
-	if g == nil || p.Mode() == policy.Observe {
+	switch why := p.Waits(login, sender); {
+	case why != "":
+		return d.sendmailWay(sender, "", errors.New(why))
+	case g == nil:
 		return lookup.NotFound()
 	}
 	way, err := sendmail.UserWay(g)
