@@ -35,6 +35,7 @@ var layers = map[string]string{
 	"cmd/internal/visible":     "",
 	"cmd/internal/admin":       "milter milter/accept milter/lookup policy policy/auth/dns policy/config cmd/internal/visible",
 	"cmd/internal/portal":      "milter/tlsprobe policy policy/config policy/identity cmd/internal/visible",
+	"cmd/internal/relaymaps":   "policy policy/config policy/identity",
 	"cmd/internal/daemon":      "all",
 	"cmd/internal/demo":        "all",
 	"cmd/internal/postfix":     "policy policy/config cmd/internal/daemon",

@@ -26,7 +26,7 @@ const (
 )
 
 // commands in the order of the help.
-var commands = []command{serveCommand, checkCommand, doctorCommand, explainCommand, routeCommand, testExpressionCommand, mtaSetupCommand, verifyTLSCommand}
+var commands = []command{serveCommand, checkCommand, doctorCommand, explainCommand, routeCommand, testExpressionCommand, mtaSetupCommand, verifyTLSCommand, identitiesCommand}
 
 // A command is one of the program's subcommands.
 type command struct {

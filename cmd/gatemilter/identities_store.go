@@ -1,0 +1,286 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"gatemilter/cmd/internal/daemon"
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+	"gatemilter/policy/identity"
+)
+
+// An openStore is the database that a command works on, open.
+type openStore struct {
+	*identity.Store
+	cfg *config.Config
+	// by is who works on it, for the log.
+	by   string
+	done func()
+}
+
+// credential is the file of the key among the credentials that systemd gives a service.
+const credential = "identities.key"
+
+// open opens the database of the configuration. Files that only root can read have to be read
+// before: a root becomes another user here. Where the keys are needed, it is an error that they
+// can't be read.
+func (c *identityCommand) open(needKeys bool) (*openStore, error) {
+	cfg, err := load(c.config, c.io)
+	if err != nil {
+		return nil, err
+	}
+	return openIdentities(cfg, c.config, needKeys, c.io)
+}
+
+func openIdentities(cfg *config.Config, path string, needKeys bool, io stdio) (*openStore, error) {
+	if cfg.Identities.Database == "" {
+		return nil, fmt.Errorf("%s names no database of identities: write into it\n[identities]\ndatabase = sqlite:/var/lib/gatemilter/identities.db\nand run systemctl reload gatemilter", path)
+	}
+	keys, err := keyring(cfg)
+	if err != nil && needKeys {
+		return nil, err
+	} else if err != nil {
+		fmt.Fprintf(io.err, "gatemilter: %v\n", err)
+	}
+	s := &openStore{cfg: cfg, by: whoami()}
+	if err := becomeOwner(stateDirectory(cfg)); err != nil {
+		return nil, err
+	}
+	var report func(identity.Change)
+	report, s.done = daemon.AuditIdentities(io.err)
+	s.Store, err = identity.New(identity.Config{Database: cfg.Identities.Database, Keys: keys, Slots: slotsOf(cfg), Report: report})
+	if err != nil {
+		s.done()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *openStore) close() {
+	s.Store.Close()
+	s.done()
+}
+
+// keyFile is the file with the keys: the credential, where this is run with one.
+func keyFile(cfg *config.Config) string {
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		if path := filepath.Join(dir, credential); exists(path) {
+			return path
+		}
+	}
+	return cfg.Identities.KeyFile
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// keyring reads the keys.
+func keyring(cfg *config.Config) (*identity.Keyring, error) {
+	path := keyFile(cfg)
+	keys, err := identity.LoadKeyring(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: bring it back from your backup; or, where no password is in the database yet, make one: openssl rand -base64 32 | install -m 0640 -g gatemilter /dev/stdin %s", err, path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: run this as root, or as the user gatemilter", err)
+	}
+	return keys, err
+}
+
+// whoami says who runs this.
+func whoami() string {
+	name := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	if asked := os.Getenv("SUDO_USER"); asked != "" && asked != name && os.Geteuid() == 0 {
+		name += ", by sudo of " + asked
+	}
+	return name + " (command)"
+}
+
+// stateDirectory is where the daemon, and nobody else, writes: the directory of the database, or
+// of the snapshot of one elsewhere.
+func stateDirectory(cfg *config.Config) string {
+	path, _ := strings.CutPrefix(cfg.Identities.Database, "sqlite:")
+	if strings.HasPrefix(path, "/") {
+		return filepath.Dir(path)
+	}
+	if dir := filepath.Dir(cfg.Identities.SnapshotFile); exists(dir) {
+		return dir
+	}
+	return "/" // which is root's
+}
+
+// becomeOwner makes of root the owner of a directory: files that root makes in it could be used
+// by nobody else, and the daemon is another user.
+func becomeOwner(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no directory %s for the database: start the daemon, which makes it (systemctl restart gatemilter), or run install -d -m 0700 -o gatemilter -g gatemilter %s", dir, dir)
+	}
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if owner.Uid == 0 {
+		return nil
+	}
+	gid, groups := int(owner.Gid), []int{int(owner.Gid)}
+	if u, err := user.LookupId(strconv.Itoa(int(owner.Uid))); err == nil {
+		gid, groups = groupsOf(u, gid)
+	}
+	err = errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(int(owner.Uid)))
+	if err != nil {
+		return fmt.Errorf("becoming the owner of %s: %w", dir, err)
+	}
+	return nil
+}
+
+// groupsOf are a user's own group and all of his.
+func groupsOf(u *user.User, otherwise int) (gid int, all []int) {
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		gid = otherwise
+	}
+	ids, _ := u.GroupIds()
+	for _, id := range append(ids, u.Gid) {
+		if n, err := strconv.Atoi(id); err == nil {
+			all = append(all, n)
+		}
+	}
+	return gid, all
+}
+
+// slotsOf says which slots the users of the configuration have.
+func slotsOf(cfg *config.Config) func() identity.Slots {
+	taken := make(map[string][]int)
+	for _, u := range cfg.Settings.Outbound.Users {
+		for _, i := range u.Identities {
+			if i.Gateway != nil {
+				taken[i.Address] = append(taken[i.Address], i.Gateway.Slot)
+			}
+		}
+	}
+	return func() identity.Slots {
+		return identity.Slots{Count: cfg.Settings.Outbound.Slots, Taken: func(address string) []int { return taken[address] }}
+	}
+}
+
+// accountOf returns the address of a user's account: what was said of it, or what the
+// configuration knows, or what follows from the login.
+func (s *openStore) accountOf(login, said string) (string, error) {
+	if said != "" {
+		return config.ParseAddress(said)
+	}
+	if u := s.cfg.Settings.Outbound.Users[login]; u != nil {
+		return u.Account, nil
+	}
+	if address, err := config.ParseAddress(login); err == nil {
+		return address, nil
+	}
+	if domain := s.cfg.Portal.AccountDomain; domain != "" {
+		return config.ParseAddress(login + "@" + domain)
+	}
+	return "", fmt.Errorf("the login %q is no address, so that of its account is not known: name it with --account, or write account_domain = … into [portal]", login)
+}
+
+// explain says what to do about an error of the store.
+func (s *openStore) explain(err error, login, address string) error {
+	login, address = policy.CanonicalLogin(login), policy.CanonicalAddress(address)
+	u := s.cfg.Settings.Outbound.Users[login]
+	switch {
+	case errors.Is(err, identity.ErrNotFound) && u != nil && u.Has(address):
+		return fmt.Errorf("%s has %s by the configuration: change [user %s] there, and run systemctl reload gatemilter", login, address, login)
+	case errors.Is(err, identity.ErrNotFound):
+		return fmt.Errorf("%s has not attached %s: gatemilter identities list %s shows what there is", login, address, login)
+	case errors.Is(err, identity.ErrExists):
+		return fmt.Errorf("%s has %s already: remove it first, or see it with gatemilter identities show %s %s", login, address, login, address)
+	case errors.Is(err, identity.ErrTooMany):
+		return fmt.Errorf("%s has %d addresses, which is the most: remove one first", login, identity.MaxAddresses)
+	case errors.Is(err, identity.ErrUnavailable) && errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: run this as root, or as the user gatemilter", err)
+	case errors.Is(err, identity.ErrUnavailable):
+		return fmt.Errorf("%w: gatemilter doctor says more", err)
+	}
+	return err
+}
+
+// note says on stderr what should be known of an address that counts from now on.
+func (s *openStore) notes(r identity.Record) (notes []string) {
+	o := &s.cfg.Settings.Outbound
+	if u := o.Users[r.Login]; u != nil && u.Has(r.Address) {
+		notes = append(notes, fmt.Sprintf("[user %s] of the configuration has %s too, and goes before it", r.Login, r.Address))
+	}
+	if r.Gateway == nil {
+		return notes
+	}
+	if !o.AllowUserGateways {
+		notes = append(notes, "users' own servers are not used: write allow_user_gateways = yes into [outbound]")
+	}
+	listed := false
+	for _, port := range s.cfg.Portal.Ports {
+		listed = listed || port == r.Gateway.Port
+	}
+	if !listed {
+		notes = append(notes, fmt.Sprintf("port %d is not among the ports of [portal], so users can't choose it, and Sendmail has no mailer for it: add it there", r.Gateway.Port))
+	}
+	return notes
+}
+
+// clashes says with which server of the configuration one can't be used: the mail server asks for
+// what is demanded of TLS by host and port only.
+func (s *openStore) clashes(r identity.Record) error {
+	if r.Gateway == nil {
+		return nil
+	}
+	for _, u := range s.cfg.Settings.Outbound.Users {
+		for _, i := range u.Identities {
+			if g := i.Gateway; g != nil && g.Nexthop() == r.Gateway.Nexthop() && g.TLS != r.Gateway.TLS {
+				return fmt.Errorf("[user-gateway %s %s] has the same server with tls = %s: make that %s first", u.Login, i.Address, g.TLS, r.Gateway.TLS)
+			}
+		}
+	}
+	return nil
+}
+
+// serverOf shows a user's server as it is written.
+func serverOf(g *policy.UserGateway) string {
+	if g == nil {
+		return ""
+	}
+	host := g.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(g.Port))
+}
+
+// find returns a record.
+func (s *openStore) find(ctx context.Context, login, address string) (identity.Record, error) {
+	r, err := s.Get(ctx, login, address)
+	return r, s.explain(err, login, address)
+}
+
+// compareWho is the order of the lists.
+func compareWho(aLogin, aAddress, bLogin, bAddress string) int {
+	return cmp.Or(strings.Compare(aLogin, bLogin), strings.Compare(aAddress, bAddress))
+}
+
+// visible shows what somebody else may have written.
+func visible(s string) string { return daemon.Visible(s, maxReason) }
