@@ -106,6 +106,7 @@ func (p *postgres) open(ctx context.Context, t times) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Password = "" // what lives as long as the store need not know it
 	db := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
 		fresh, err := p.config(t)
 		if err == nil {
