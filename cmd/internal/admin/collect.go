@@ -29,6 +29,9 @@ var (
 	descFailures    = desc("dns_failures_total", "Questions that the name servers failed to answer.")
 	descEntries     = desc("dns_cache_entries", "Answers that the DNS cache holds.")
 	descOctets      = desc("dns_cache_bytes", "Memory that the DNS cache takes, estimated.")
+	descIdentities  = desc("identities", "Addresses in the database of identities, by state; those that are left out can't be used beside others.", "state")
+	descDatabaseUp  = desc("identities_database_up", "1 while the database of identities can be used; without it, changes are not seen.")
+	descSynced      = desc("identities_last_sync_timestamp_seconds", "When what is in force was last known to be what the database of identities has.")
 	descHolds       = desc("host_demands_hold", "1 if a route's host held what the route demands when it was last looked at.", "route", "host")
 	descProbed      = desc("host_probe_timestamp_seconds", "When a route's host was last looked at, which is when there is mail for it.", "route", "host")
 	descExpires     = desc("host_certificate_expiry_timestamp_seconds", "When the certificate ends that a route's host has shown last.", "route", "host")
@@ -36,7 +39,7 @@ var (
 
 func (stateCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descConnections, descRefused, descReady, descReloadOK, descLoaded, descWarnings, descDropped,
-		descQueries, descHits, descFailures, descEntries, descOctets, descHolds, descProbed, descExpires} {
+		descQueries, descHits, descFailures, descEntries, descOctets, descIdentities, descDatabaseUp, descSynced, descHolds, descProbed, descExpires} {
 		out <- d
 	}
 }
@@ -68,6 +71,15 @@ func (s stateCollector) Collect(out chan<- prometheus.Metric) {
 	counter(descFailures, dns.Failures)
 	gauge(descEntries, float64(dns.Entries))
 	gauge(descOctets, float64(dns.Octets))
+	if i := s.askIdentities(); i.Configured {
+		for state, n := range map[string]int{"active": i.Active, "pending": i.Pending, "disabled": i.Disabled, "left-out": i.LeftOut} {
+			gauge(descIdentities, float64(n), state)
+		}
+		gauge(descDatabaseUp, yes(i.Down == nil && !i.Synced.IsZero()))
+		if !i.Synced.IsZero() {
+			gauge(descSynced, seconds(i.Synced))
+		}
+	}
 	for nexthop, h := range hosts {
 		gauge(descHolds, yes(h.Failure == nil), h.route, nexthop)
 		gauge(descProbed, seconds(h.at), h.route, nexthop)

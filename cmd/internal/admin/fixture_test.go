@@ -163,6 +163,10 @@ func eventful(t testing.TB) *Monitor {
 	m, c := monitored(t, settings)
 	m.Message(throughGateway()) // too long ago for the hour
 	c.Time = began.Add(60 * time.Minute)
+	m.Identities(func() Identities {
+		return Identities{Configured: true, Known: true, Active: 1234, Pending: 5, Disabled: 6, LeftOut: 1, Synced: began.Add(80 * time.Minute),
+			Down: errors.New("the database can't be used at present: dial tcp 192.0.2.99:5432: connection refused"), Since: began.Add(81 * time.Minute)}
+	})
 	m.Probed("relays", "[a.relay.example]:25", Probe{Expires: began.Add(60 * 24 * time.Hour)})
 	m.Probed("relays", "[b.relay.example]:25", Probe{Failure: errors.New("require_ca of route relays fails: the certificate is signed by itself"), Expires: began.Add(5 * 24 * time.Hour)})
 	m.Probed("gone", "[gone.example]:25", Probe{})

@@ -30,6 +30,21 @@ type Monitor struct {
 	hosts    map[string]hostState
 	recent   recent
 	hour     hour
+	// identities tell of the database; nil: there is nobody to ask.
+	identities func() Identities
+}
+
+// Identities are what is known of the database of identities.
+type Identities struct {
+	// Configured says whether there is one, and Known whether it has ever been read, or its copy.
+	Configured, Known bool
+	// How many identities there are in each state. Those that are left out would be active.
+	Active, Pending, Disabled, LeftOut int
+	// Synced is when what is known was last known to be what the database has; zero: not yet.
+	Synced time.Time
+	// Down is why the database can't be used, since Since; nil: it can.
+	Down  error
+	Since time.Time
 }
 
 // A Service is one of the daemon's servers, and where it listens.
@@ -173,6 +188,27 @@ func (m *Monitor) Lookup(table, status string, took time.Duration) {
 		return
 	}
 	m.metrics.lookup(table, status, took)
+}
+
+// Identities says whom to ask about the database of identities.
+func (m *Monitor) Identities(ask func() Identities) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.identities = ask
+}
+
+// askIdentities returns what is known of the database.
+func (m *Monitor) askIdentities() Identities {
+	m.mu.Lock()
+	ask := m.identities
+	m.mu.Unlock()
+	if ask == nil {
+		return Identities{}
+	}
+	return ask()
 }
 
 // Routed counts a route that was chosen for some mail, nil for none, and the rule that chose it.

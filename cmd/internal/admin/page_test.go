@@ -71,7 +71,8 @@ func TestS6PageTells(t *testing.T) {
 		return `[...document.querySelectorAll('` + selector + `')].map(e => e.innerText.replace(/\s+/g, ' ').trim())`
 	}
 	same("header", texts("header h1, header .badge"), []string{"gatemilter", "serving", "enforce"})
-	same("notices", texts(".notice h2"), []string{"The last reload was refused", "1 setting of the configuration is doubtful"})
+	same("notices", texts(".notice h2"), []string{"The last reload was refused", "1 setting of the configuration is doubtful", "The database of identities can’t be used"})
+	same("identities", texts("dl.now > div:nth-child(4)"), []string{"Identities 1234 in use 5 pending, 6 disabled, 1 left out, see the log; as of 9 minutes ago"})
 	same("gateways", texts("#gateways + table tbody tr"), []string{"filter example.com, example.org, example.net and 1 more 70 5 5", "archive plant.example 1 0 0"})
 	same("verdicts", texts("table.bars:first-child tr"), []string{
 		"Word Share Messages", "accepted 66", "deferred 1", "rejected 11", "quarantined 5", "failed 5", "not completed 5",

@@ -23,6 +23,10 @@ type view struct {
 	Warnings  []string
 	Services  []serviceView
 	Users     int
+	// Identities are those of a database.
+	Identities Identities
+	// Away is why the database can't be used, if it can't.
+	Away string
 
 	Messages  int
 	Minutes   []minuteView
@@ -75,11 +79,14 @@ const expiresSoon = 14 * 24 * time.Hour
 
 // view looks at everything once.
 func (m *Monitor) view() *view {
-	unready, connections := m.unready(), m.connections()
+	unready, connections, identities := m.unready(), m.connections(), m.askIdentities()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
-	v := &view{Now: now, Started: m.started, Version: m.version, Unready: unready, Decisions: m.recent.newest()}
+	v := &view{Now: now, Started: m.started, Version: m.version, Unready: unready, Decisions: m.recent.newest(), Identities: identities}
+	if identities.Down != nil {
+		v.Away = short(identities.Down.Error())
+	}
 	for _, s := range m.services {
 		var at []string
 		for _, l := range s.Sockets {

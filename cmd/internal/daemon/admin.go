@@ -24,6 +24,7 @@ func (d *daemon) monitor(g *generation, version string) {
 		d.admin = admin.New(version, linesDropped.Load)
 	}
 	d.admin.Configured(g.config, g.dnsStats)
+	d.admin.Identities(d.identityState)
 }
 
 // adminName is the service of the admin pages.

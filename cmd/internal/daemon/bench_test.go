@@ -55,8 +55,8 @@ func BenchmarkLoadUserGateways(b *testing.B) {
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			if len(kept.users.servers) != users {
-				b.Fatal(len(kept.users.servers))
+			if kept.users.users.Len() != users {
+				b.Fatal(kept.users.users.Len())
 			}
 			kept = nil
 			runtime.GC()

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"reflect"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,6 +40,10 @@ type daemon struct {
 	// started is the configuration whose sockets are open.
 	started *config.Config
 	current atomic.Pointer[generation]
+	// changing is held while the next generation is made of the current one.
+	changing sync.Mutex
+	// identities are those of the database.
+	identities identities
 	// attempts are the deliveries to users' own servers.
 	attempts attempts
 	// hosts are those for which Sendmail has asked the way.
@@ -77,6 +82,9 @@ func read(path string) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkIdentities(cfg.Identities); err != nil {
+		return nil, err
+	}
 	return &generation{cfg, rules, ways(cfg.Settings.Outbound.Routes), users, new(certificates), dnsStats}, nil
 }
 
@@ -104,6 +112,11 @@ func Run(ctx context.Context, version, path string, stderr io.Writer) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
+	if err := d.follow(); err != nil {
+		return err
+	}
+	defer d.unfollow()
+	d.awaitIdentities(ctx)
 	services, err := d.open(cfg)
 	if err != nil {
 		return err
@@ -225,7 +238,7 @@ func (d *daemon) reload() error {
 		d.admin.ReloadRefused(err)
 		return err
 	}
-	before := d.current.Swap(next)
+	before := d.adopt(next)
 	d.admin.Configured(next.config, next.dnsStats)
 	d.log.reloaded(next.config, needsRestart(d.started, next.config))
 	if next.config.Settings.AsksLookup() && !d.started.Settings.AsksLookup() {
@@ -233,7 +246,24 @@ func (d *daemon) reload() error {
 	}
 	d.log.changes(next.config.Changes(before.config))
 	d.compareSetups(before.config, next.config)
-	return nil
+	return d.follow()
+}
+
+// adopt puts a generation of another configuration into force, with the identities that are known,
+// and returns the one before.
+func (d *daemon) adopt(next *generation) (before *generation) {
+	d.changing.Lock()
+	defer d.changing.Unlock()
+	r := &d.identities.roster
+	if next.config.Identities.Database == "" {
+		*r = roster{}
+	} else if r.records != nil {
+		r.configure(next.config)
+		next.employ(r)
+	}
+	before = d.current.Swap(next)
+	d.logLeftOut()
+	return before
 }
 
 // needsRestart says whether anything differs that takes effect only at the next start.
@@ -243,5 +273,6 @@ func needsRestart(a, b *config.Config) bool {
 		s.AuthservID, s.MTAUser, s.GatewayMilters = "", "", ""
 		return s
 	}
-	return a.Log != b.Log || a.Settings.AsksLookup() != b.Settings.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
+	portal := len(a.Portal.Listen)+len(b.Portal.Listen) > 0 && (a.Identities != b.Identities || !reflect.DeepEqual(a.Portal, b.Portal))
+	return portal || a.Log != b.Log || a.Settings.AsksLookup() != b.Settings.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
 }

@@ -111,7 +111,7 @@ func (l *eventLog) notAsked() {
 func (l *eventLog) reloaded(c *config.Config, restart bool) {
 	l.zap.Info("configuration reloaded", reloadedEvent, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
 	if restart {
-		l.zap.Warn("changed sockets and [log] take effect at the next restart", restartNeededEvent)
+		l.zap.Warn("changed sockets, [log] and [portal], with its [identities], take effect at the next restart", restartNeededEvent)
 	}
 	l.warnings(c)
 }
@@ -170,6 +170,12 @@ func (l *eventLog) loginWithheld(sender, nexthop, why string) {
 // his login.
 func (l *eventLog) loginFails(login, nexthop string, err error) {
 	l.zap.Error("mail is held back: the user's server does not take the login", loginFailsEvent, zap.String("login", short(login)), zap.String("nexthop", nexthop), zap.String("error", short(err.Error())))
+}
+
+// passwordUnknown says that mail waits, because the database has a password of a user's own server
+// that can't be decrypted.
+func (l *eventLog) passwordUnknown(sender, nexthop string) {
+	l.zap.Error("mail is held back: the password of the user's server can't be decrypted", passwordUnknownEvent, zap.String("sender", short(sender)), zap.String("nexthop", nexthop))
 }
 
 // noJournal says why the log goes to stderr.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,6 +24,7 @@ import (
 	"gatemilter/milter"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
+	"gatemilter/policy/identity"
 )
 
 // Every field of a message is in the journal: each reason can be searched by itself.
@@ -93,6 +95,18 @@ func logAll(log *eventLog) (want []string) {
 		{func() { log.lookupTrouble("unix socket", io.EOF) }, []zap.Field{lookupEvent}, 3},
 		{func() { log.demandFailed("relays", "[a.example]:25", io.EOF) }, []zap.Field{demandFailedEvent}, 3},
 		{func() { log.loginWithheld("a@b.example", "[a.example]:25", "no") }, []zap.Field{loginWithheldEvent}, 3},
+		{func() { log.identityChanged(identity.Change{Action: identity.Confirmed}) }, []zap.Field{identityEvent}, 6},
+		{func() { log.identitiesLoaded(1, identityCounts{}, 1) }, []zap.Field{identitiesEvent}, 6},
+		{func() { log.databaseDown(io.EOF, true) }, []zap.Field{databaseDownEvent}, 3},
+		{func() { log.databaseDown(io.EOF, false) }, []zap.Field{databaseDownEvent}, 3},
+		{func() { log.databaseBack(time.Second) }, []zap.Field{databaseBackEvent}, 6},
+		{func() { log.leftOut(leftOut{}) }, []zap.Field{leftOutEvent}, 4},
+		{func() { log.moreLeftOut(1) }, []zap.Field{leftOutEvent}, 4},
+		{func() { log.badIdentity(&identity.RowError{Err: io.EOF}) }, []zap.Field{leftOutEvent}, 3},
+		{func() { log.badIdentity(&identity.RowError{Err: identity.ErrPassword}) }, []zap.Field{passwordEvent}, 3},
+		{func() { log.identityKeysMissing(io.EOF) }, []zap.Field{passwordEvent}, 3},
+		{func() { log.passwordUnknown("a@b.example", "[a.example]:25") }, []zap.Field{passwordUnknownEvent}, 3},
+		{func() { log.snapshotTrouble(io.EOF) }, []zap.Field{snapshotEvent}, 3},
 		{func() { log.unanswered(io.EOF) }, []zap.Field{unansweredEvent}, 3},
 		{func() { log.untold(io.EOF) }, []zap.Field{untoldEvent}, 4},
 	} {

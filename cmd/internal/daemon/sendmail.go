@@ -160,11 +160,14 @@ func (d *daemon) sendmailLogin(ctx context.Context, key string) lookup.Answer {
 		why = "no user's server is known for this sender and login"
 	case !leadsTo(c, g):
 		why = "the sender's server is another one now, " + g.Nexthop()
+	case g.Password.Reveal() == "":
+		d.log.passwordUnknown(c.Sender, g.Nexthop())
+		return lookup.Temp(passwordUnknown)
 	case sendmail.CheckLogin(g) != nil:
 		why = "the login at " + g.Nexthop() + " has " + sendmail.CheckLogin(g).Error()
 	default:
 		_, err := current.certificates.of(g, c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
-			_, err := lookAtServer(ctx, there(c), g, &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS})
+			_, err := lookAtServer(ctx, current.users.there(c, g), g, &tlsprobe.Login{Username: g.Username, Password: g.Password, Unprotected: g.TLS == policy.NoTLS})
 			if err != nil {
 				d.log.loginFails(c.Login, g.Nexthop(), err)
 			}
@@ -211,7 +214,7 @@ func (g *generation) permitsUser(ctx context.Context, c sendmail.Connection, d *
 		return fmt.Errorf("the user's server %s needs TLS, and the connection has none", server.Nexthop())
 	}
 	shown, err := g.certificates.of(server.Nexthop(), c).ask(ctx, probeLife, func(ctx context.Context) (string, error) {
-		shown, err := lookAtServer(ctx, there(c), server, nil)
+		shown, err := lookAtServer(ctx, g.users.there(c, server), server, nil)
 		if err != nil {
 			d.log.noLogin(server.Nexthop(), err)
 		}
@@ -226,12 +229,29 @@ func (g *generation) permitsUser(ctx context.Context, c sendmail.Connection, d *
 // of returns a server of the user who logged in, where a connection leads. All there have the same
 // demands: the configuration sees to that.
 func (u *userServers) of(c sendmail.Connection) *policy.UserGateway {
-	for _, g := range u.byLogin[policy.CanonicalLogin(c.Login)] {
-		if leadsTo(c, g) {
-			return g
+	if u.users == nil {
+		return nil
+	}
+	user := u.users.User(c.Login)
+	if user == nil {
+		return nil
+	}
+	for _, i := range user.Identities {
+		if i.Gateway != nil && !i.Disabled && leadsTo(c, i.Gateway) {
+			return i.Gateway
 		}
 	}
 	return nil
+}
+
+// there is a prober that finds a user's server only where it is connected, and not inside where
+// it is not the administrator who has named it.
+func (u *userServers) there(c sendmail.Connection, g *policy.UserGateway) *tlsprobe.Prober {
+	p := there(c)
+	if u.hosts[keyOf(g)] == nil && u.open != nil {
+		p.Dial = tlsprobe.PublicOnly(u.open.allowed)
+	}
+	return p
 }
 
 // lookAtServer has a user's own server looked at, with a login or without, and returns the

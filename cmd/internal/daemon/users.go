@@ -35,32 +35,33 @@ func userTable(transport, kind string) string {
 
 // userServers are the servers of users' own that may be used.
 type userServers struct {
-	// servers are by the transport that delivers to them, and the address for which they
-	// are.
-	servers map[serverKey]*policy.UserGateway
-	// hosts are by transport and nexthop: the configuration sees to it that two servers
-	// don't differ in their demands on one.
+	// users are all whose servers may be used; nil: nobody's.
+	users *policy.Directory
+	// hosts are those that the configuration names, by transport and nexthop: it sees to it that
+	// two servers don't differ in their demands on one.
 	hosts map[serverKey]*userHost
-	// byLogin are the servers of each user.
-	byLogin map[string][]*policy.UserGateway
+	// open are those that are only in the database; it may be nil.
+	open *openHosts
 	// mta is the number of the user that may ask for logins. It counts only where there
-	// are servers.
+	// may be servers.
 	mta uint32
 }
 
-// A serverKey is a transport and an address, or a nexthop.
+// A serverKey is a transport and a nexthop.
 type serverKey struct{ transport, name string }
 
+func keyOf(g *policy.UserGateway) serverKey { return serverKey{g.Transport(), g.Nexthop()} }
+
+// newUserServers returns those of a configuration.
 func newUserServers(c *config.Config) (userServers, error) {
-	u := userServers{servers: make(map[serverKey]*policy.UserGateway), hosts: make(map[serverKey]*userHost), byLogin: make(map[string][]*policy.UserGateway)}
-	c.Settings.Outbound.UserGateways(func(login, address string, g *policy.UserGateway) {
-		u.servers[serverKey{g.Transport(), address}] = g
-		u.byLogin[login] = append(u.byLogin[login], g)
-		u.hosts[serverKey{g.Transport(), g.Nexthop()}] = newUserHost(g)
+	u := userServers{hosts: make(map[serverKey]*userHost)}
+	c.Settings.Outbound.UserGateways(func(_, _ string, g *policy.UserGateway) {
+		u.hosts[keyOf(g)] = newUserHost(g)
 	})
-	if len(u.servers) == 0 {
+	if !c.Settings.Outbound.HasUserGateways() {
 		return u, nil
 	}
+	u.users = c.Policy.Directory()
 	id, err := userID(c.Server.MTAUser)
 	u.mta = id
 	return u, err
@@ -102,23 +103,35 @@ func (d *daemon) addUserTables(tables map[string]lookup.Table) {
 	}
 }
 
-// isMTA says whether a user is the mail server's, as long as he has anything to ask for.
+// isMTA says whether a user is the mail server's, as long as he may have anything to ask for.
 func (d *daemon) isMTA(uid uint32) bool {
 	u := &d.current.Load().users
-	return len(u.servers) > 0 && uid == u.mta
+	return u.users != nil && uid == u.mta
 }
 
 // userTLS answers with what must hold of the connection to a user's own server. What the
 // asking process is about to do is noted before the server is looked at: afterwards the
 // process may be about to do something else.
 func (d *daemon) userTLS(ctx context.Context, p lookup.Peer, key serverKey) lookup.Answer {
-	host, ok := d.current.Load().users.hosts[key]
-	if !ok {
+	host, probe := d.current.Load().users.host(key, d.probe)
+	if host == nil {
 		d.attempts.begin(p, attempt{key: key})
 		return lookup.Temp("this nexthop is no user's server any more")
 	}
 	d.attempts.begin(p, attempt{key: key, demand: host.tls})
-	return host.permit(ctx, d.probe, func(err error) { d.log.noLogin(key.name, err) })
+	return host.permit(ctx, probe, func(err error) { d.log.noLogin(key.name, err) })
+}
+
+// host returns a host of users' servers, and what looks at it: probe, where the administrator has
+// named it. It is nil where no server is.
+func (u *userServers) host(key serverKey, probe prober) (*userHost, prober) {
+	if host := u.hosts[key]; host != nil {
+		return host, probe
+	}
+	if host := u.open.of(key); host != nil {
+		return host, u.open.probe
+	}
+	return nil, nil
 }
 
 // userLogin answers with user name and password of the server that belongs to a sender,
@@ -141,6 +154,9 @@ func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answe
 		why = "the sender's server is another one now, " + g.Nexthop()
 	case last.demand != g.TLS:
 		why = "the sender's server is to be asked with other TLS now: " + g.TLS.String()
+	case g.Password.Reveal() == "":
+		d.log.passwordUnknown(sender, g.Nexthop())
+		return lookup.Temp(passwordUnknown)
 	default:
 		return lookup.OK(g.Username + ":" + g.Password.Reveal())
 	}
@@ -148,9 +164,23 @@ func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answe
 	return lookup.Temp(why)
 }
 
-// server returns the server for a sender.
+// passwordUnknown is why mail waits for a server of which the login can't be told.
+const passwordUnknown = "the password of the sender's server can't be decrypted"
+
+// server returns the server for a sender that a transport delivers to. There is at most one.
 func (u *userServers) server(transport, sender string) *policy.UserGateway {
-	return u.servers[serverKey{transport, policy.CanonicalAddress(sender)}]
+	if u.users == nil {
+		return nil
+	}
+	address := policy.CanonicalAddress(sender)
+	for _, user := range u.users.Claimants(address) {
+		for i := range user.Identities {
+			if i := &user.Identities[i]; i.Address == address && !i.Disabled && i.Gateway != nil && i.Gateway.Transport() == transport {
+				return i.Gateway
+			}
+		}
+	}
+	return nil
 }
 
 // attempts remembers to which nexthop each process of the mail server is about to

@@ -1,0 +1,5 @@
+package identity
+
+const saverEnv = "GATEMILTER_TEST_SAVER"
+
+func saveForEver() {}
