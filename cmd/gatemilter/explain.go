@@ -20,7 +20,8 @@ var explainCommand = command{
 	help: `
 Shows what the daemon would do with a message and why: the hops and which one is
 the source, the rules that spoke, the verdict, and the changes. It needs no mail
-server, no running daemon and no root. MESSAGE is a file with the message as the
+server, no running daemon and, but for addresses that users have attached themselves,
+no root. MESSAGE is a file with the message as the
 mail server received it, without the Received field of our own server; - reads
 standard input.
 
@@ -58,7 +59,8 @@ Example
 				return err
 			}
 			e.mode = cfg.Policy.Mode()
-			e.verdict = rules.Policy.Evaluate(ctx, &e.message, rules.Checker)
+			p, _ := withDatabase(ctx, cfg, rules.Policy, e.message.Login, io)
+			e.verdict = p.Evaluate(ctx, &e.message, rules.Checker)
 			e.ways = waysOf(cfg, &e.message, &e.verdict)
 			if *json {
 				return e.writeJSON(io.out)

@@ -197,7 +197,7 @@ func (s *openStore) accountOf(login, said string) (string, error) {
 	if domain := s.cfg.Portal.AccountDomain; domain != "" {
 		return config.ParseAddress(login + "@" + domain)
 	}
-	return "", fmt.Errorf("the login %q is no address, so that of its account is not known: name it with --account, or write account_domain = … into [portal]", login)
+	return "", fmt.Errorf("the login %q is no address, so that of its account is not known: name it with --account", login)
 }
 
 // explain says what to do about an error of the store.

@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 
 	"gatemilter/policy"
+	"gatemilter/policy/config"
+	"gatemilter/policy/identity"
 )
 
 var routeCommand = command{
@@ -23,7 +25,7 @@ server, or the route with its hosts, their shares of the mail and what is demand
 TLS; and, as an example, what Postfix is told: each message tries the hosts of a route
 in an order of its own, drawn by their shares. With --user it is mail of that user, who
 is logged in, with --rcpt to that recipient. It needs no mail server, no running daemon
-and no root.
+and, but for addresses that users have attached themselves, no root.
 
 Exit status: 0, or 1 where the user may not write as SENDER.
 
@@ -37,7 +39,7 @@ Examples
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
 		user := flags.String("user", "", "`LOGIN` with which the author has authenticated")
 		rcpt := flags.String("rcpt", "", "recipient `ADDRESS`")
-		return func(_ context.Context, args []string, io stdio) error {
+		return func(ctx context.Context, args []string, io stdio) error {
 			sender, err := senderArgument(args)
 			if err != nil {
 				return err
@@ -50,10 +52,12 @@ Examples
 			if err != nil {
 				return err
 			}
-			if _, known := cfg.Settings.Outbound.Users[policy.CanonicalLogin(*user)]; *user != "" && !known {
-				fmt.Fprintf(io.err, "gatemilter: %s has no section [user %s]: such a login is left alone, but can't have another user's address\n", *path, *user)
+			p, records := withDatabase(ctx, cfg, cfg.Policy, *user, io)
+			if *user != "" && p.Directory().User(*user) == nil {
+				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
-			o := outgoing{cfg.Policy.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
+			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
+			o.tellAttached(cfg, records, io)
 			if *json {
 				err = o.writeJSON(io.out)
 			} else {
@@ -65,6 +69,22 @@ Examples
 			return err
 		}
 	},
+}
+
+// unknownUser says where a user could be, and is not.
+func unknownUser(cfg *config.Config, path, user string) string {
+	if cfg.Identities.Database == "" {
+		return fmt.Sprintf("%s has no section [user %s]", path, user)
+	}
+	return fmt.Sprintf("%s has no section [user %s], and its database no address of his", path, user)
+}
+
+// tellAttached says why an address that the user has attached himself does not count.
+func (o *outgoing) tellAttached(cfg *config.Config, records []identity.Record, io stdio) {
+	r, why := attached(records, o.sender)
+	if u := cfg.Settings.Outbound.Users[r.Login]; why != "" && (u == nil || !u.Has(r.Address)) {
+		fmt.Fprintf(io.err, "gatemilter: %s %s\n", r.Address, why)
+	}
 }
 
 func routeRules() string {

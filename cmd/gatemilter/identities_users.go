@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"gatemilter/policy"
+	"gatemilter/policy/config"
+	"gatemilter/policy/identity"
+)
+
+// withDatabase returns the policy with the users of the database beside those of the
+// configuration, as the daemon has them, and what the database has of that login. All users
+// count, as one's address is none of another's. Where the database can't be read, it says so, and
+// the policy stays as it is. A root becomes the owner of the database's directory.
+func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (*policy.Policy, []identity.Record) {
+	if cfg.Identities.Database == "" {
+		return p, nil
+	}
+	var users map[string][]identity.Record
+	if login != "" {
+		var err error
+		if users, err = databaseUsers(ctx, cfg); err != nil {
+			fmt.Fprintf(io.err, "gatemilter: this is without what users have attached themselves: %s; run it as root\n", visible(err.Error()))
+		}
+	}
+	var merged []*policy.User
+	for login, records := range users {
+		if u := identity.Merge(cfg.Settings.Outbound.Users[login], records); u != nil {
+			merged = append(merged, u)
+		}
+	}
+	return p.WithDirectory(p.Directory().With(merged...)), users[policy.CanonicalLogin(login)]
+}
+
+// databaseUsers reads all users of the database. It makes none where there is none yet, and needs
+// no keys: passwords stay unknown.
+func databaseUsers(ctx context.Context, cfg *config.Config) (map[string][]identity.Record, error) {
+	if path, isFile := strings.CutPrefix(cfg.Identities.Database, "sqlite:"); isFile {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	if err := becomeOwner(stateDirectory(cfg)); err != nil {
+		return nil, err
+	}
+	s, err := identity.New(identity.Config{Database: cfg.Identities.Database})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	users := make(map[string][]identity.Record)
+	for r, err := range s.All(ctx) {
+		var bad *identity.RowError
+		switch {
+		case err != nil && !errors.As(err, &bad):
+			return nil, err
+		case err == nil || errors.Is(err, identity.ErrPassword):
+			users[r.Login] = append(users[r.Login], r)
+		}
+	}
+	return users, nil
+}
+
+// attached finds an address among those that a user has attached, and says why it may not count.
+func attached(records []identity.Record, address string) (r identity.Record, why string) {
+	canonical := policy.CanonicalAddress(address)
+	for _, name := range []string{canonical, policy.WithoutExtension(canonical)} {
+		i := slices.IndexFunc(records, func(r identity.Record) bool { return r.Address == name })
+		switch {
+		case i < 0:
+			continue
+		case records[i].Disabled:
+			why = "is disabled: gatemilter identities enable allows it again"
+		case records[i].State == identity.Pending:
+			why = "waits for its code, and does not count yet"
+		}
+		return records[i], why
+	}
+	return r, ""
+}
