@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,9 +158,8 @@ func testIdentitiesInDatabase(t *testing.T, on string) {
 	arrives(send("alice@lab.test", "alice@club.example"), club, "a.club", "alice@club.example")
 
 	// U8: neither the loss of the database, nor a restart then, changes what mail does.
-	files := must(filepath.Glob(filepath.Join(s.dir, "identities.db*")))
 	r.daemon.stop(syscall.SIGTERM)
-	for _, f := range files {
+	for _, f := range must(filepath.Glob(filepath.Join(s.dir, "identities.db*"))) {
 		if err := os.Remove(f); err != nil {
 			t.Fatal(err)
 		}
