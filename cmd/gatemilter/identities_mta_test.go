@@ -75,11 +75,14 @@ func (r *relay) attach(login, address string, s *lab.Sink, username, password st
 // the metrics say.
 func (s state) inForce(active, disabled int) {
 	s.t.Helper()
-	wanted := []string{fmt.Sprintf("\ngatemilter_identities{state=\"active\"} %d\n", active), fmt.Sprintf("\ngatemilter_identities{state=\"disabled\"} %d\n", disabled)}
-	err := lab.Until(s.t.Context(), "the change to be in force", func() bool {
-		text := s.metrics()
-		return strings.Contains(text, wanted[0]) && strings.Contains(text, wanted[1])
-	})
+	s.shows(fmt.Sprintf(`gatemilter_identities{state="active"} %d`, active))
+	s.shows(fmt.Sprintf(`gatemilter_identities{state="disabled"} %d`, disabled))
+}
+
+// shows waits until a line is among the metrics.
+func (s state) shows(line string) {
+	s.t.Helper()
+	err := lab.Until(s.t.Context(), line, func() bool { return strings.Contains(s.metrics(), "\n"+line+"\n") })
 	if err != nil {
 		s.t.Fatalf("%v:\n%s", err, s.metrics())
 	}
@@ -173,4 +176,80 @@ func testIdentitiesInDatabase(t *testing.T, on string) {
 	})
 	arrives(send("alice@lab.test", "alice@club.example"), club, "a.club", "alice@club.example")
 	r.checkSecrets()
+}
+
+// U4, U8: what is changed on one mail server holds on another that shares the PostgreSQL. While that
+// is away, mail goes on on both, also on one that is started meanwhile; nothing can be changed, which
+// is said. When it is back, so are changes.
+func TestIdentitiesOnTwoServers(t *testing.T) {
+	if err := lab.NeedPostgres(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	database := must(lab.StartPostgres(t.Context(), lab.PostgresConfig{Password: "open sesame"}))
+	t.Cleanup(func() { database.Close() })
+	ca := must(lab.NewCA("Partner CA"))
+	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword, "bob": bobsPassword}})
+	trust(t, ca)
+	shared := newState(t)
+	var servers [2]*relay
+	var states [2]state
+	for i := range servers {
+		states[i] = newState(t)
+		if err := os.WriteFile(states[i].key(), must(os.ReadFile(shared.key())), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		servers[i] = newRelay(t, "admin = unix:"+states[i].admin()+"\n[outbound]\nallow_user_gateways = yes\ndomains = lab.test\n"+states[i].settings(database.URL(), partner), impatient)
+	}
+	leaves := func(r *relay, login, as, account string) {
+		t.Helper()
+		to := r.far()
+		if reply := r.write(login, login, by(as, to), to); !reply.OK() {
+			t.Errorf("%s as %s: %v", login, as, reply)
+		}
+		r.arrives(to, partner)
+		if m := taken(partner, to); m.Login != account || m.From != as {
+			t.Errorf("arrived as %+v", m)
+		}
+	}
+	servers[1].sent = 1000 // so that the recipients differ
+
+	servers[0].attach("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword)
+	for i, r := range servers {
+		states[i].inForce(1, 0)
+		leaves(r, "alice@lab.test", "alice@partner.example", "alice")
+	}
+	servers[1].attach("bob@lab.test", "bob@partner.example", partner, "bob", bobsPassword)
+	states[0].inForce(2, 0)
+	leaves(servers[0], "bob@lab.test", "bob@partner.example", "bob")
+
+	if err := database.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		s.shows("gatemilter_identities_database_up 0")
+	}
+	servers[0].daemon.stop(syscall.SIGTERM)
+	servers[0].daemon = startProcess(t, servers[0].config())
+	for _, r := range servers {
+		leaves(r, "alice@lab.test", "alice@partner.example", "alice")
+	}
+	out, err := exec.Command("gatemilter", "identities", "disable", "--config", servers[0].config(), "bob@lab.test", "bob@partner.example").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "can't be used at present") {
+		t.Errorf("a change without the database: %v\n%s", err, out)
+	}
+
+	if err := database.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		s.shows("gatemilter_identities_database_up 1")
+	}
+	servers[0].identities("", "disable", "bob@lab.test", "bob@partner.example")
+	for i, r := range servers {
+		states[i].inForce(1, 1)
+		if reply := r.write("bob@lab.test", "bob@lab.test", by("bob@partner.example", "disabled"), r.far()); reply.Code != 553 {
+			t.Errorf("a disabled address: %v", reply)
+		}
+		r.checkSecrets()
+	}
 }
