@@ -221,7 +221,7 @@ func (w *watcher) compare(ctx context.Context) error {
 
 // last returns the end of the history.
 func (s *Store) last(ctx context.Context, q queryer) (p point, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT feed.last, COALESCE(changes.token, '') FROM feed LEFT JOIN changes ON changes.id = feed.last")
+	rows, err := s.query(ctx, q, "SELECT feed.last, COALESCE(changes.token, '') FROM feed LEFT JOIN changes ON changes.id = feed.last")
 	if err != nil {
 		return p, err
 	}
@@ -238,7 +238,7 @@ var errOtherHistory = errors.New("the history is another, or too long, or about 
 // changed returns those whose records have changed since the known point, and the point up
 // to which that is so.
 func (w *watcher) changed(ctx context.Context, db *sql.DB) (logins map[string]bool, end point, err error) {
-	rows, err := db.QueryContext(ctx, w.store.kind.sql("SELECT id, token, login FROM changes WHERE id >= $1 ORDER BY id LIMIT $2"), w.known.id, maxStep)
+	rows, err := w.store.query(ctx, db, "SELECT id, token, login FROM changes WHERE id >= $1 ORDER BY id LIMIT $2", w.known.id, maxStep)
 	if err != nil {
 		return nil, end, err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -105,6 +106,7 @@ func (p *postgres) open(ctx context.Context, t times) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Password = "" // what lives as long as the store need not know it
 	db := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(func(_ context.Context, c *pgx.ConnConfig) error {
 		fresh, err := p.config(t)
 		if err == nil {
@@ -112,8 +114,8 @@ func (p *postgres) open(ctx context.Context, t times) (*sql.DB, error) {
 		}
 		return err
 	}), stdlib.OptionAfterConnect(prepareSession))
-	db.SetMaxOpenConns(maxReaders)
-	db.SetMaxIdleConns(maxReaders)
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
 	db.SetConnMaxIdleTime(time.Minute)
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(t.migrate/time.Second)))
 	if err == nil {
@@ -162,6 +164,19 @@ func (*postgres) notify(ctx context.Context, tx *sql.Tx) error {
 }
 
 func (*postgres) compare(t times) time.Duration { return t.compareServer }
+
+// lost knows a server that has ended meanwhile, but none that can't be reached.
+func (*postgres) lost(err error) bool {
+	var connecting *pgconn.ConnectError
+	var told *pgconn.PgError
+	switch {
+	case errors.As(err, &connecting), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return false
+	case errors.As(err, &told):
+		return strings.HasPrefix(told.Code, "57P") || strings.HasPrefix(told.Code, "08") // it ends; the connection failed
+	}
+	return true
+}
 
 // tidy leaves to autovacuum what is its own.
 func (*postgres) tidy(context.Context, *sql.DB) error { return nil }

@@ -77,6 +77,17 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+// query asks a database or, where that can't go on after an error, once in a transaction.
+func (s *Store) query(ctx context.Context, q queryer, query string, args ...any) (rows *sql.Rows, err error) {
+	for range attempts {
+		rows, err = q.QueryContext(ctx, s.kind.sql(query), args...)
+		if _, again := q.(*sql.DB); err == nil || !again || !s.kind.lost(err) {
+			break
+		}
+	}
+	return rows, err
+}
+
 // each calls f for each of the rows, in order, until it returns false. The error is the
 // database's alone.
 func (s *Store) each(ctx context.Context, q queryer, f func(Record, error) bool, where string, args ...any) error {
@@ -91,7 +102,7 @@ func (s *Store) each(ctx context.Context, q queryer, f func(Record, error) bool,
 // eachRow calls f for each row as it is stored, or with the error that it can't be read. The
 // row is f's until it returns.
 func (s *Store) eachRow(ctx context.Context, q queryer, f func(*row, error) bool, where string, args ...any) error {
-	rows, err := q.QueryContext(ctx, s.kind.sql("SELECT "+columns+" FROM identities "+where+" ORDER BY login, address"), args...)
+	rows, err := s.query(ctx, q, "SELECT "+columns+" FROM identities "+where+" ORDER BY login, address", args...)
 	if err != nil {
 		return err
 	}
@@ -121,7 +132,7 @@ func (s *Store) History(ctx context.Context, login, address string, limit int) (
 	if login != "" && address != "" {
 		query, args = query+" AND address = $3", append(args, policy.CanonicalAddress(address))
 	}
-	rows, err := db.QueryContext(ctx, s.kind.sql(query+" ORDER BY id DESC LIMIT "+placeholder(len(args)+1)), append(args, limit)...)
+	rows, err := s.query(ctx, db, query+" ORDER BY id DESC LIMIT "+placeholder(len(args)+1), append(args, limit)...)
 	if err != nil {
 		return nil, unavailable(err)
 	}

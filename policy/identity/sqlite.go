@@ -35,8 +35,8 @@ func newSQLite(path string) (*sqlite, error) {
 
 func (*sqlite) sql(statement string) string { return strings.ReplaceAll(statement, "$", "?") }
 
-// maxReaders is how many connections there are to a file, to a server as well.
-const maxReaders = 4
+// maxConnections is how many there are to a file or a server.
+const maxConnections = 4
 
 // options are those of each connection. A change is on the disk when it is committed
 // (synchronous, with the write-ahead log); what is deleted is overwritten; and nothing in
@@ -58,8 +58,8 @@ func (f *sqlite) open(ctx context.Context, t times) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(maxReaders)
-	db.SetMaxIdleConns(maxReaders)
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
 	if err := migrate(ctx, db, goose.DialectSQLite3, "sqlite", &directoryLock{path: filepath.Dir(f.path)}); err != nil {
 		return nil, errors.Join(fmt.Errorf("%q: %w", f.path, err), db.Close())
 	}
@@ -140,6 +140,8 @@ func (*sqlite) notify(context.Context, *sql.Tx) error { return nil }
 func (*sqlite) listen(ctx context.Context, _ times, _ func()) { <-ctx.Done() }
 
 func (*sqlite) compare(t times) time.Duration { return t.compareFile }
+
+func (*sqlite) lost(error) bool { return false }
 
 // tidy empties the write-ahead log, which has old pages as they were.
 func (*sqlite) tidy(ctx context.Context, db *sql.DB) error {

@@ -104,6 +104,8 @@ type kind interface {
 	listen(ctx context.Context, t times, changed func())
 	// compare is how often followers have to look by themselves.
 	compare(t times) time.Duration
+	// lost says that a connection has ended, so that another one may do.
+	lost(err error) bool
 	// tidy removes what is left of deleted values.
 	tidy(ctx context.Context, db *sql.DB) error
 }

@@ -71,7 +71,8 @@ func newStore(t testing.TB, c Config) *Store {
 
 // onBoth runs a test with a new database of each kind.
 func onBoth(t *testing.T, f func(t *testing.T, database string)) {
-	t.Run("sqlite", func(t *testing.T) { f(t, "sqlite:"+filepath.Join(t.TempDir(), "identities.db")) })
+	t.Run("sqlite", func(t *testing.T) { f(t, sqliteDatabase(t)) })
+	t.Run("postgres", func(t *testing.T) { f(t, postgresDatabase(t)) })
 }
 
 func must(t testing.TB, err error) {

@@ -74,22 +74,26 @@ func (s *Store) commit(ctx context.Context, by string, f func(context.Context, *
 	return t.changes, t.Commit()
 }
 
-// begin begins a transaction. A connection may have died unnoticed: as nothing is done yet,
-// there is a second attempt.
+// attempts are enough to get rid of all connections that have died unnoticed.
+const attempts = maxConnections + 1
+
+// begin begins a transaction.
 func (s *Store) begin(ctx context.Context) (t *tx, err error) {
-	for range 2 {
+	for range attempts {
 		var db *sql.DB
 		if db, err = s.use(ctx); err != nil {
 			return nil, err
 		}
 		var raw *sql.Tx
-		if raw, err = db.BeginTx(ctx, nil); err != nil {
-			continue
+		if raw, err = db.BeginTx(ctx, nil); err == nil {
+			if err = s.kind.begin(ctx, raw); err == nil {
+				return &tx{Tx: raw, kind: s.kind}, nil
+			}
+			raw.Rollback()
 		}
-		if err = s.kind.begin(ctx, raw); err == nil {
-			return &tx{Tx: raw, kind: s.kind}, nil
+		if !s.kind.lost(err) {
+			break
 		}
-		raw.Rollback()
 	}
 	return nil, err
 }

@@ -28,6 +28,11 @@
 // when a test wants it to be. [SinkConfig] makes it a submission server, which takes mail from those who log in, and
 // remembers all passwords that it was shown.
 //
+// # PostgreSQL
+//
+// [NeedPostgres] sees that there is a PostgreSQL, and [StartPostgres] runs a server of its own on loopback, which can be
+// stopped, killed and started again while a test looks on.
+//
 // # TLS
 //
 // [NewCA] makes an authority whose certificates, good or bad in a chosen way, serve on both sides of STARTTLS.

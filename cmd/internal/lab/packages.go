@@ -42,8 +42,14 @@ var debianPackages = map[string]debianPackage{
 	"libldap-2.5-0": {program: "/usr/lib/*/libldap-2.5.so.0"},
 	"libsasl2-2":    {program: "/usr/lib/*/libsasl2.so.2"},
 	"libssl3":       {program: "/usr/lib/*/libssl.so.3"},
-	"iproute2":      {program: "/*bin/ip"},
-	"systemd":       {program: "/lib/systemd/systemd-journald"},
+	// What the private PostgreSQL is linked with besides: see postgresLibraries.
+	"libgssapi-krb5-2": {program: "/usr/lib/*/libgssapi_krb5.so.2"},
+	"libicu72":         {program: "/usr/lib/*/libicuuc.so.72"},
+	"libpq5":           {program: "/usr/lib/*/libpq.so.5"},
+	"libxml2":          {program: "/usr/lib/*/libxml2.so.2"},
+	"tzdata":           {program: "/usr/share/zoneinfo/UTC"},
+	"iproute2":         {program: "/*bin/ip"},
+	"systemd":          {program: "/lib/systemd/systemd-journald"},
 	"opendkim": {
 		program: program("opendkim"),
 		config:  []string{"/etc/opendkim.conf", "/etc/dkimkeys", "/etc/default/opendkim"},

@@ -53,36 +53,11 @@ func NeedSendmail(ctx context.Context, logf func(format string, args ...any)) er
 }
 
 func unpackSendmail(ctx context.Context) error {
-	debs := filepath.Join(sendmailRoot, "deb")
-	if err := errors.Join(os.RemoveAll(sendmailRoot), os.MkdirAll(debs, 0o755), os.Chmod(labCache, 0o755)); err != nil {
+	if err := unpack(ctx, sendmailRoot, sendmailPackages); err != nil {
 		return err
-	}
-	err := aptDownload(ctx, debs)
-	if err != nil { // the lists may be missing, or name files that are gone
-		if err = run(command(ctx, "apt-get", "-q", "update"), nil); err == nil {
-			err = aptDownload(ctx, debs)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	for _, name := range sendmailPackages {
-		found, err := filepath.Glob(filepath.Join(debs, name+"_*.deb"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("downloaded %q, want one package %s", found, name)
-		}
-		if err := run(command(ctx, "dpkg", "-x", found[0], sendmailRoot), nil); err != nil {
-			return err
-		}
 	}
 	// Debian's is set-group-ID, for which ld.so(8) looks in no LD_LIBRARY_PATH.
-	return errors.Join(os.Chmod(sendmailRoot, 0o755), os.Chmod(sendmailBinary, 0o755), os.RemoveAll(debs))
-}
-
-func aptDownload(ctx context.Context, dir string) error {
-	cmd := command(ctx, "apt-get", append([]string{"-q", "download"}, sendmailPackages...)...)
-	cmd.Dir = dir
-	return run(cmd, nil)
+	return os.Chmod(sendmailBinary, 0o755)
 }
 
 // sendmailLibraryPath is where the libraries are that were unpacked.

@@ -1,0 +1,43 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// unpack downloads Debian's packages and unpacks them to a new directory root, below labCache. That installs nothing: no
+// script runs, and what the system has stays as it is.
+func unpack(ctx context.Context, root string, packages []string) error {
+	debs := filepath.Join(root, "deb")
+	if err := errors.Join(os.RemoveAll(root), os.MkdirAll(debs, 0o755), os.Chmod(labCache, 0o755)); err != nil {
+		return err
+	}
+	err := aptDownload(ctx, debs, packages)
+	if err != nil { // the lists may be missing, or name files that are gone
+		if err = run(command(ctx, "apt-get", "-q", "update"), nil); err == nil {
+			err = aptDownload(ctx, debs, packages)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range packages {
+		found, err := filepath.Glob(filepath.Join(debs, name+"_*.deb"))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("downloaded %q, want one package %s", found, name)
+		}
+		if err := run(command(ctx, "dpkg", "-x", found[0], root), nil); err != nil {
+			return err
+		}
+	}
+	return errors.Join(os.Chmod(root, 0o755), os.RemoveAll(debs))
+}
+
+func aptDownload(ctx context.Context, dir string, packages []string) error {
+	cmd := command(ctx, "apt-get", append([]string{"-q", "download"}, packages...)...)
+	cmd.Dir = dir
+	return run(cmd, nil)
+}
