@@ -65,11 +65,14 @@ func (v *visit) item(r identity.Record, account string) item {
 	case u != nil && u.Has(r.Address):
 		i.Kind, i.State = "plain", v.lang.t("state.overruled")
 	case r.Disabled:
-		i.Kind, i.State = "bad", v.lang.t("state.disabled")
+		i.Kind, i.State, i.Way = "bad", v.lang.t("state.disabled"), v.lang.html("way.disabled")
 	case r.State == identity.Pending:
-		i.Kind, i.State, i.Code = "warn", v.lang.t("state.pending"), true
+		i.Kind, i.State, i.Code, i.Test = "warn", v.lang.t("state.pending"), true, false
+		if i.Way = v.lang.html("way.pending.ours"); own {
+			i.Way = v.lang.html("way.pending", "server", serverOf(r.Gateway))
+		}
 	case own && r.Gateway.Password.Reveal() == "":
-		i.Kind, i.State, i.Test = "bad", v.lang.t("state.noPassword"), false
+		i.Kind, i.State, i.Test, i.Way = "bad", v.lang.t("state.noPassword"), false, v.lang.html("way.noPassword")
 	case r.Gateway != nil && !own:
 		i.Kind, i.State = "warn", v.lang.t("state.notUsed")
 	default:
@@ -83,7 +86,7 @@ func (v *visit) given(i policy.Identity, account string) item {
 	g := item{Address: i.Address, Kind: "plain", State: v.lang.t("state.given"), Way: v.way(i.Gateway, account)}
 	switch {
 	case i.Disabled:
-		g.Kind, g.State = "bad", v.lang.t("state.disabled")
+		g.Kind, g.State, g.Way = "bad", v.lang.t("state.disabled"), v.lang.html("way.disabled")
 	case i.Address == account:
 		g.State, g.Way = v.lang.t("state.account"), v.lang.html("way.account")
 	case i.Gateway == nil && v.facts.Domains[policy.Domain(i.Address)]:

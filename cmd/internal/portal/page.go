@@ -172,6 +172,9 @@ func (v *visit) show(status int, p *page) {
 	if p.Notice == nil && v.session != nil && v.r.Method != http.MethodHead {
 		p.Notice = v.session.take()
 	}
+	if p.Trouble != nil && p.Has(p.Trouble.Field) {
+		p.Field(p.Trouble.Field).Error = p.Trouble.Title
+	}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, "layout.html", p); err != nil {
 		v.Report(err)

@@ -140,12 +140,6 @@ func TestWithoutServers(t *testing.T) {
 	if r := s.record(t, "alice@example.com", "second@partner.example"); r.Gateway != nil {
 		t.Errorf("%+v", r.Gateway)
 	}
-	b.post("/change", "address", "alice@partner.example", "name", "x")
-	// The administrator changes his mind, and back.
-	s.note(func() { s.facts.AllowUserGateways = true })
-	partner := s.partner()
-	b.follow(b.post("/add/server", server("address", "alice@partner.example")...))
-	_ = partner
 }
 
 // O3: a server that is stored, but not allowed any more, is shown as not used.

@@ -100,6 +100,10 @@ var german = catalogue{
 	"way.ours.sender":    "Geht über unsere eigenen Server hinaus. Empfänger sehen unter Umständen, dass {account} im Namen dieser Adresse geschrieben hat.",
 	"way.notUsed":        "Ihr Server {server} wird nicht verwendet, weil der Administrator es nicht erlaubt. Mail geht über unsere eigenen Server hinaus.",
 	"way.notUsed.sender": "Ihr Server {server} wird nicht verwendet, weil der Administrator es nicht erlaubt. Mail geht über unsere eigenen Server hinaus, und Empfänger sehen unter Umständen, dass {account} im Namen dieser Adresse geschrieben hat.",
+	"way.pending":        "Sie können sie verwenden, sobald Sie den Code eingegeben haben, der dorthin gesendet wurde. Mail geht dann über {server} hinaus.",
+	"way.pending.ours":   "Sie können sie verwenden, sobald Sie den Code eingegeben haben, der dorthin gesendet wurde.",
+	"way.disabled":       "Mail von dieser Adresse wird nicht angenommen. Bitte wenden Sie sich an Ihren Administrator.",
+	"way.noPassword":     "Das gespeicherte Passwort ist nicht mehr lesbar. Bitte geben Sie es unter „Ändern“ neu ein; bis dahin wartet Mail von dieser Adresse.",
 	"way.account":        "Eine Adresse bei uns: Mail geht auf dem üblichen Weg hinaus.",
 
 	"field.address":          "Mailadresse",

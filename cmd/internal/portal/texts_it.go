@@ -100,6 +100,10 @@ var italian = catalogue{
 	"way.ours.sender":    "La posta parte dai nostri server. I destinatari potrebbero leggere che è stata inviata da {account} per conto di questo indirizzo.",
 	"way.notUsed":        "Il server {server} non è usato, perché l’amministratore non lo consente. La posta parte dai nostri server.",
 	"way.notUsed.sender": "Il server {server} non è usato, perché l’amministratore non lo consente. La posta parte dai nostri server e i destinatari potrebbero leggere che è stata inviata da {account} per conto di questo indirizzo.",
+	"way.pending":        "Si può usare dopo aver inserito il codice che vi è stato inviato. La posta partirà allora da {server}.",
+	"way.pending.ours":   "Si può usare dopo aver inserito il codice che vi è stato inviato.",
+	"way.disabled":       "La posta da questo indirizzo non è accettata. Rivolgersi all’amministratore.",
+	"way.noPassword":     "La password memorizzata non è più leggibile. Inserirla di nuovo con «Modifica»; fino ad allora la posta da questo indirizzo resta in attesa.",
 	"way.account":        "È un nostro indirizzo: la posta parte nel modo consueto.",
 
 	"field.address":          "Indirizzo e-mail",

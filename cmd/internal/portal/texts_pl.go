@@ -100,6 +100,10 @@ var polish = catalogue{
 	"way.ours.sender":    "Poczta wychodzi przez nasze serwery. Odbiorcy mogą zobaczyć, że wysłano ją z konta {account} w imieniu tego adresu.",
 	"way.notUsed":        "Serwer {server} nie jest używany, ponieważ administrator na to nie pozwala. Poczta wychodzi przez nasze serwery.",
 	"way.notUsed.sender": "Serwer {server} nie jest używany, ponieważ administrator na to nie pozwala. Poczta wychodzi przez nasze serwery, a odbiorcy mogą zobaczyć, że wysłano ją z konta {account} w imieniu tego adresu.",
+	"way.pending":        "Można go używać po wpisaniu kodu, który został tam wysłany. Poczta będzie wtedy wychodzić przez {server}.",
+	"way.pending.ours":   "Można go używać po wpisaniu kodu, który został tam wysłany.",
+	"way.disabled":       "Poczta z tego adresu nie jest przyjmowana. Proszę zwrócić się do administratora.",
+	"way.noPassword":     "Zapisanego hasła nie można już odczytać. Proszę wpisać je ponownie, wybierając „Zmień”; do tego czasu poczta z tego adresu czeka.",
 	"way.account":        "To nasz adres: poczta wychodzi zwykłą drogą.",
 
 	"field.address":          "Adres e-mail",
