@@ -2,7 +2,6 @@ package portal
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"mime"
@@ -12,27 +11,9 @@ import (
 	"time"
 
 	"gatemilter/cmd/internal/visible"
-	"gatemilter/milter/tlsprobe"
 	"gatemilter/policy"
 	"gatemilter/policy/identity"
 )
-
-// letter is the message with a code, which is made when it is certain that it will be sent:
-// save stores what the code is for, where that is to be done first.
-func (v *visit) letter(from string, r identity.Record, save func(context.Context) error) *tlsprobe.Letter {
-	return &tlsprobe.Letter{From: from, To: r.Address, Write: func(ctx context.Context) ([]byte, error) {
-		if save != nil {
-			if err := save(ctx); err != nil {
-				return nil, err
-			}
-		}
-		code, err := v.Store.NewCode(ctx, v.by(), r.Login, r.Address)
-		if err != nil {
-			return nil, err
-		}
-		return v.compose(from, r, code)
-	}}
-}
 
 // compose writes the message (RFC 5322, RFC 2045). Nothing that answers mail by itself is to
 // answer it (RFC 3834).

@@ -17,7 +17,7 @@ type limiter struct {
 	burst int
 	now   func() time.Time
 
-	mu   sync.Mutex
+	mu      sync.Mutex
 	keys    map[string]*rate.Limiter
 	cleaned time.Time
 	// rest counts for all keys for which there is no room: who makes up very many gains nothing.

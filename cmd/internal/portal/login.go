@@ -13,6 +13,7 @@ import (
 
 	"gatemilter/milter/tlsprobe"
 	"gatemilter/policy"
+	"gatemilter/policy/identity"
 )
 
 // loginPage asks for name and password.
@@ -47,7 +48,7 @@ func (v *visit) login() {
 		switch text := map[string]string{"username": name, "password": password}[f.Name]; {
 		case text == "":
 			f.Error = v.lang.t("login." + f.Name + ".missing")
-		case len(text) > f.Max || !oneLine(text):
+		case len(text) > f.Max, f.Name == "username" && !isLogin(text), f.Name == "password" && identity.CheckPassword(policy.NewSecret(text)) != nil:
 			f.Error = v.lang.t("login." + f.Name + ".bad")
 		}
 	}
@@ -76,6 +77,9 @@ func (v *visit) login() {
 		v.showLogin(http.StatusServiceUnavailable, fields, &notice{Kind: "bad", Text: v.lang.t("login.unavailable")})
 	}
 }
+
+// isLogin says whether a name can be one: it is stored, logged and shown.
+func isLogin(s string) bool { return oneLine(s) && !strings.ContainsAny(s, `<>"`) }
 
 // firstOf is the beginning of a text, in whole characters.
 func firstOf(s string, octets int) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,17 +81,38 @@ func (f *field) Describes() string {
 
 // What templates ask a page.
 
-func (p *page) T(key string, values ...any) string           { return p.v.lang.t(key, values...) }
-func (p *page) H(key string, values ...any) template.HTML    { return p.v.lang.html(key, values...) }
-func (p *page) Link(path string, query ...string) string     { return p.v.link(path, query...) }
-func (p *page) Lang() string                                 { return p.v.lang.Tag }
-func (p *page) Host() string                                 { return p.v.url.Host }
-func (p *page) At(path string) bool                          { return p.v.path == path }
-func (p *page) Observe() bool                                { return p.v.facts.Observe && p.v.session != nil }
-func (p *page) Allowed() bool                                { return p.v.facts.AllowUserGateways }
-func (p *page) Field(name string) *field                     { return fieldOf(p.Fields, name) }
-func (p *page) Step3() []int                                 { return []int{1, 2, 3} }
-func (p *page) With(kind, text string, more ...string) notice { return notice{kind, text, more} }
+func (p *page) T(key string, values ...any) string        { return p.v.lang.t(key, values...) }
+func (p *page) H(key string, values ...any) template.HTML { return p.v.lang.html(key, values...) }
+func (p *page) Link(path string, query ...string) string  { return p.v.link(path, query...) }
+func (p *page) Lang() string                              { return p.v.lang.Tag }
+func (p *page) Host() string                              { return p.v.url.Host }
+func (p *page) At(path string) bool                       { return p.v.path == path }
+func (p *page) Observe() bool                             { return p.v.facts.Observe && p.v.session != nil }
+func (p *page) Allowed() bool                             { return p.v.facts.AllowUserGateways }
+func (p *page) Field(name string) *field                  { return fieldOf(p.Fields, name) }
+
+// Has says whether a form has such a field.
+func (p *page) Has(name string) bool {
+	return slices.ContainsFunc(p.Fields, func(f *field) bool { return f.Name == name })
+}
+
+// A step is one of those to a new address.
+type step struct {
+	Number        int
+	Text          string
+	Current, Done bool
+}
+
+// Steps are all that the user has before him. Without servers of users' own there are two.
+func (p *page) Steps() (list []step) {
+	for i, key := range []string{"steps.address", "steps.server", "steps.code"} {
+		if i == 1 && !p.Allowed() {
+			continue
+		}
+		list = append(list, step{len(list) + 1, p.T(key), i+1 == p.Step, i+1 < p.Step})
+	}
+	return list
+}
 
 // Login is who is logged in, or "".
 func (p *page) Login() string {
@@ -149,6 +171,9 @@ func (v *visit) show(status int, p *page) {
 	p.v = v
 	if p.Notice == nil && v.session != nil && v.r.Method != http.MethodHead {
 		p.Notice = v.session.take()
+	}
+	if p.Trouble != nil && p.Has(p.Trouble.Field) {
+		p.Field(p.Trouble.Field).Error = p.Trouble.Title
 	}
 	var b bytes.Buffer
 	if err := pages.ExecuteTemplate(&b, "layout.html", p); err != nil {

@@ -44,7 +44,7 @@ type Store interface {
 	Get(ctx context.Context, login, address string) (identity.Record, error)
 	Add(ctx context.Context, by string, r identity.Record) error
 	Change(ctx context.Context, by string, old, r identity.Record) error
-	Remove(ctx context.Context, by, login, address string) error
+	Withdraw(ctx context.Context, by, login, address string) error
 	NewCode(ctx context.Context, by, login, address string) (code string, err error)
 	Confirm(ctx context.Context, by, login, address, code string) (identity.Record, error)
 }

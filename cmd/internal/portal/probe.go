@@ -51,13 +51,14 @@ func (v *visit) relay(letter *tlsprobe.Letter) (tlsprobe.Report, error) {
 		target.Clear = true
 		report, err = v.probe(&p, target, x509.NewCertPool())
 	}
-	if f := report.Sent; err == nil && !f.Holds {
-		if f.Reason == "" {
-			f = report.TLS
-		}
-		err = fmt.Errorf("the relay %s doesn't take the portal's message: %s %s", v.Config.Relay, f.Reason, visible.Text(report.Said, 200))
+	if err != nil || report.Sent.Holds {
+		return report, err
 	}
-	return report, err
+	reason := report.Sent.Reason
+	if reason == "" {
+		reason = report.TLS.Reason
+	}
+	return report, fmt.Errorf("the relay %s doesn't take the portal's message: %s %s", v.Config.Relay, reason, visible.Text(report.Said, 200))
 }
 
 // probe waits for its turn.
@@ -90,7 +91,7 @@ func firstFailure(r *tlsprobe.Report) tlsprobe.Finding {
 var fieldOfProblem = map[tlsprobe.Problem]string{
 	tlsprobe.Refused: "port", tlsprobe.Timeout: "port", tlsprobe.TLSFromStart: "port", tlsprobe.ClearFromStart: "port", tlsprobe.NoSTARTTLS: "port",
 	tlsprobe.STARTTLSRefused: "port", tlsprobe.NotSMTP: "port", tlsprobe.NoLogin: "port",
-	tlsprobe.LoginRefused: "password", tlsprobe.LetterRefused: "username",
+	tlsprobe.LoginRefused: "password", tlsprobe.LetterRefused: "server_username",
 }
 
 // maxNames is how many names of a certificate are shown, and maxSaid how much of what a server

@@ -97,7 +97,9 @@ func (s *sessions) makeRoom(login string) {
 	}
 }
 
-func (s *sessions) over(session *session) bool { return !s.now().Before(session.began.Add(sessionLife)) }
+func (s *sessions) over(session *session) bool {
+	return !s.now().Before(session.began.Add(sessionLife))
+}
 
 // find returns the session of a token, or nil.
 func (s *sessions) find(token string) *session {
