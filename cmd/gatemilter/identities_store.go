@@ -173,6 +173,9 @@ func (s *openStore) accountOf(login, said string) (string, error) {
 	return "", fmt.Errorf("the login %q is no address, so that of its account is not known: name it with --account", login)
 }
 
+// moreByDoctor is what to do where the database can't be used.
+const moreByDoctor = ": gatemilter doctor says more"
+
 // explain says what to do about an error of the store.
 func (s *openStore) explain(err error, login, address string) error {
 	login, address = policy.CanonicalLogin(login), policy.CanonicalAddress(address)
@@ -189,7 +192,7 @@ func (s *openStore) explain(err error, login, address string) error {
 	case errors.Is(err, identity.ErrUnavailable) && errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run this as root, or as the user gatemilter", err)
 	case errors.Is(err, identity.ErrUnavailable):
-		return fmt.Errorf("%w: gatemilter doctor says more", err)
+		return fmt.Errorf("%w"+moreByDoctor, err)
 	}
 	return err
 }
