@@ -11,6 +11,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"sync"
 	"time"
 
@@ -80,6 +81,8 @@ type Doctor struct {
 	// Mechanisms are patterns of files, of which one is there where Postfix's client
 	// can log in anywhere.
 	Mechanisms []string
+	// Roots are the authorities that users' browsers trust; nil are the system's.
+	Roots *x509.CertPool
 	// Identities reads the database of the configuration, as the user to whom it belongs.
 	Identities func(context.Context) (Stock, error)
 }

@@ -144,7 +144,7 @@ func (x *examination) fromOutside(ctx context.Context) Check {
 	p := &x.config.Portal
 	what := "url " + p.URL
 	client := &http.Client{Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{DisableKeepAlives: true}}
+		Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: x.Roots}}}
 	status, err := get(ctx, client, p.URL)
 	var certificate *tls.CertificateVerificationError
 	switch {
