@@ -29,7 +29,8 @@ Looks at the configuration and who can read its files; at the sockets, and wheth
 the mail server's user can use them; at the settings of Postfix, or of Sendmail; at
 the MX records of all domains that gateways name, and of each DOMAIN that is given
 (for a gateway with domains = *); at the name servers, the certificates of all mail hosts of routes and
-users, and the clock. It changes nothing and sends no mail.
+users, the database of identities and its keys, the portal with the servers that it needs,
+and the clock. It changes nothing and sends no mail.
 
 Each line is ok, warn or FAIL, and says what to do: a command, or a line to write.
 Run it as root: others can't see all of it, which it says.
@@ -46,7 +47,7 @@ Examples
 		path := flags.String("config", defaultConfig, "configuration `FILE`")
 		dir := flags.String("postfix-config", "", "`DIR` of main.cf, if it is not Postfix's default")
 		cf := flags.String("sendmail-cf", "/etc/mail/sendmail.cf", "configuration `FILE` of Sendmail, where there is no Postfix")
-		offline := flags.Bool("no-network", false, "leave out MX records, name servers and mail hosts")
+		offline := flags.Bool("no-network", false, "leave out MX records, name servers, mail hosts, a database on another host, and what the portal needs of others")
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
 		try := flags.String("try", "", "only try one `SOCKET` of gatemilter's, such as milter=unix:PATH, as the user who runs this")
 		return func(ctx context.Context, args []string, io stdio) error {
@@ -63,6 +64,7 @@ Examples
 			d := doctor.Doctor{
 				Config: *path, SendmailCF: *cf, Postfix: postfix.Postfix{ConfigDir: *dir}, Domains: domains, Offline: *offline, TryAs: tryAs(),
 				Built: built(), Now: time.Now, Synchronised: doctor.KernelSynchronised, Mechanisms: doctor.SASLMechanisms,
+				Identities: func(ctx context.Context) (doctor.Stock, error) { return identityStock(ctx, *path) },
 			}
 			return showChecks(d.Examine(ctx), *json, io.out)
 		}

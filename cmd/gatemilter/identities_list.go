@@ -34,7 +34,9 @@ type identityJSON struct {
 	Server   *identityServerJSON `json:"server,omitempty"`
 	Created  *time.Time          `json:"created,omitempty"`
 	Changed  *time.Time          `json:"changed,omitempty"`
-	Problem  string              `json:"problem,omitempty"`
+	// Lost says that the password can't be decrypted.
+	Lost    bool   `json:"password_lost,omitempty"`
+	Problem string `json:"problem,omitempty"`
 }
 
 type identityServerJSON struct {
@@ -75,7 +77,7 @@ func recordJSON(r identity.Record, err error) identityJSON {
 	shown := identityJSON{Login: r.Login, Address: r.Address, Account: r.Account, Name: r.Name, Source: fromDatabase, State: r.State.String(), Disabled: r.Disabled,
 		Server: serverJSON(r.Gateway), Created: &r.Created, Changed: &r.Changed}
 	if r.Gateway != nil && r.Gateway.Password.Reveal() == "" {
-		shown.Problem = "its password can't be decrypted"
+		shown.Lost, shown.Problem = true, "its password can't be decrypted"
 	}
 	return shown
 }

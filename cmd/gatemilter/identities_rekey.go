@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy/config"
 	"gatemilter/policy/identity"
 )
@@ -32,11 +33,11 @@ func (c *identityCommand) rekey(ctx context.Context, _ []string) error {
 	n, err := s.Rekey(ctx, s.by)
 	switch {
 	case errors.Is(err, identity.ErrPassword):
-		return fmt.Errorf("%w: put the keys of these behind the first one in %s and run this again, or have the users enter them again (%s now have the first key)", err, keyFile(cfg), count(n, "password"))
+		return fmt.Errorf("%w: put the keys of these behind the first one in %s and run this again, or have the users enter them again (%s now have the first key)", err, daemon.IdentityKeys(cfg.Identities), count(n, "password"))
 	case err != nil:
 		return s.explain(err, "", "")
 	}
-	fmt.Fprintf(c.io.out, "Encrypted anew: %s. All have the first key of %s now; others in it are needed for older backups only.\n", count(n, "password"), keyFile(cfg))
+	fmt.Fprintf(c.io.out, "Encrypted anew: %s. All have the first key of %s now; others in it are needed for older backups only.\n", count(n, "password"), daemon.IdentityKeys(cfg.Identities))
 	return nil
 }
 
@@ -47,7 +48,7 @@ func (c *identityCommand) generateKey(cfg *config.Config) error {
 	case !strings.HasPrefix(cfg.Identities.Database, "sqlite:"):
 		return errors.New("a new key has to be on every mail server that shares the database before it encrypts: " +
 			"write what openssl rand -base64 32 prints as the last line of the key file on each of them, then move it to the top on each, and run gatemilter identities rekey without --generate")
-	case keyFile(cfg) != path:
+	case daemon.IdentityKeys(cfg.Identities) != path:
 		return fmt.Errorf("the keys are a credential of systemd's: put a new line of openssl rand -base64 32 on top of what it is made from, restart gatemilter, and run this without --generate")
 	}
 	if _, err := keyring(cfg); err != nil {

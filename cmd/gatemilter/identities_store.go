@@ -28,9 +28,6 @@ type openStore struct {
 	done func()
 }
 
-// credential is the file of the key among the credentials that systemd gives a service.
-const credential = "identities.key"
-
 // open opens the database of the configuration. Files that only root can read have to be read
 // before: a root becomes another user here. Where the keys are needed, it is an error that they
 // can't be read.
@@ -58,7 +55,8 @@ func openIdentities(cfg *config.Config, path string, needKeys bool, io stdio) (*
 	}
 	var report func(identity.Change)
 	report, s.done = daemon.AuditIdentities(io.err)
-	s.Store, err = identity.New(identity.Config{Database: cfg.Identities.Database, Keys: keys, Slots: slotsOf(cfg), Report: report})
+	s.Store, err = identity.New(identity.Config{Database: cfg.Identities.Database, Keys: keys, Report: report,
+		Slots: func() identity.Slots { return daemon.IdentitySlots(cfg) }})
 	if err != nil {
 		s.done()
 		return nil, err
@@ -71,16 +69,6 @@ func (s *openStore) close() {
 	s.done()
 }
 
-// keyFile is the file with the keys: the credential, where this is run with one.
-func keyFile(cfg *config.Config) string {
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-		if path := filepath.Join(dir, credential); exists(path) {
-			return path
-		}
-	}
-	return cfg.Identities.KeyFile
-}
-
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -88,7 +76,7 @@ func exists(path string) bool {
 
 // keyring reads the keys.
 func keyring(cfg *config.Config) (*identity.Keyring, error) {
-	path := keyFile(cfg)
+	path := daemon.IdentityKeys(cfg.Identities)
 	keys, err := identity.LoadKeyring(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -167,21 +155,6 @@ func groupsOf(u *user.User, otherwise int) (gid int, all []int) {
 	return gid, all
 }
 
-// slotsOf says which slots the users of the configuration have.
-func slotsOf(cfg *config.Config) func() identity.Slots {
-	taken := make(map[string][]int)
-	for _, u := range cfg.Settings.Outbound.Users {
-		for _, i := range u.Identities {
-			if i.Gateway != nil {
-				taken[i.Address] = append(taken[i.Address], i.Gateway.Slot)
-			}
-		}
-	}
-	return func() identity.Slots {
-		return identity.Slots{Count: cfg.Settings.Outbound.Slots, Taken: func(address string) []int { return taken[address] }}
-	}
-}
-
 // accountOf returns the address of a user's account: what was said of it, or what the
 // configuration knows, or what follows from the login.
 func (s *openStore) accountOf(login, said string) (string, error) {
@@ -200,6 +173,9 @@ func (s *openStore) accountOf(login, said string) (string, error) {
 	return "", fmt.Errorf("the login %q is no address, so that of its account is not known: name it with --account", login)
 }
 
+// moreByDoctor is what to do where the database can't be used.
+const moreByDoctor = ": gatemilter doctor says more"
+
 // explain says what to do about an error of the store.
 func (s *openStore) explain(err error, login, address string) error {
 	login, address = policy.CanonicalLogin(login), policy.CanonicalAddress(address)
@@ -216,7 +192,7 @@ func (s *openStore) explain(err error, login, address string) error {
 	case errors.Is(err, identity.ErrUnavailable) && errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run this as root, or as the user gatemilter", err)
 	case errors.Is(err, identity.ErrUnavailable):
-		return fmt.Errorf("%w: gatemilter doctor says more", err)
+		return fmt.Errorf("%w"+moreByDoctor, err)
 	}
 	return err
 }
@@ -251,7 +227,7 @@ func (s *openStore) clashes(r identity.Record) error {
 	}
 	for _, u := range s.cfg.Settings.Outbound.Users {
 		for _, i := range u.Identities {
-			if g := i.Gateway; g != nil && g.Nexthop() == r.Gateway.Nexthop() && g.TLS != r.Gateway.TLS {
+			if g := i.Gateway; g != nil && g.Nexthop() == r.Gateway.Nexthop() && g.TLS == policy.NoTLS {
 				return fmt.Errorf("[user-gateway %s %s] has the same server with tls = %s: make that %s first", u.Login, i.Address, g.TLS, r.Gateway.TLS)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
 	"gatemilter/policy/identity"
@@ -22,49 +23,42 @@ func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, log
 	if cfg.Identities.Database == "" {
 		return p, nil
 	}
-	var users map[string][]identity.Record
+	users := make(map[string][]identity.Record)
 	if login != "" {
-		var err error
-		if users, err = databaseUsers(ctx, cfg); err != nil {
+		if err := databaseUsers(ctx, cfg, users); err != nil {
+			clear(users)
 			fmt.Fprintf(io.err, "gatemilter: this is without what users have attached themselves: %s; run it as root\n", visible(err.Error()))
 		}
 	}
-	var merged []*policy.User
-	for login, records := range users {
-		if u := identity.Merge(cfg.Settings.Outbound.Users[login], records); u != nil {
-			merged = append(merged, u)
-		}
-	}
-	return p.WithDirectory(p.Directory().With(merged...)), users[policy.CanonicalLogin(login)]
+	return p.WithDirectory(daemon.UsersOf(cfg, users)), users[policy.CanonicalLogin(login)]
 }
 
 // databaseUsers reads all users of the database. It makes none where there is none yet, and needs
 // no keys: passwords stay unknown.
-func databaseUsers(ctx context.Context, cfg *config.Config) (map[string][]identity.Record, error) {
+func databaseUsers(ctx context.Context, cfg *config.Config, users map[string][]identity.Record) error {
 	if path, isFile := strings.CutPrefix(cfg.Identities.Database, "sqlite:"); isFile {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			return nil
 		}
 	}
 	if err := becomeOwner(stateDirectory(cfg)); err != nil {
-		return nil, err
+		return err
 	}
 	s, err := identity.New(identity.Config{Database: cfg.Identities.Database})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.Close()
-	users := make(map[string][]identity.Record)
 	for r, err := range s.All(ctx) {
 		var bad *identity.RowError
 		switch {
 		case err != nil && !errors.As(err, &bad):
-			return nil, err
+			return err
 		case err == nil || errors.Is(err, identity.ErrPassword):
 			users[r.Login] = append(users[r.Login], r)
 		}
 	}
-	return users, nil
+	return nil
 }
 
 // attached finds an address among those that a user has attached, and says why it may not count.

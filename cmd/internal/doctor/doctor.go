@@ -2,14 +2,16 @@
 // needs it: whether the files can be read by those who have to, and by no others, the
 // sockets answer the mail server's user, Postfix or Sendmail is wired to them and offers the TLS that
 // gateways must use, the MX records of each domain lead to its gateway (RFC 5321, section
-// 5.1), name servers answer, mail hosts hold the TLS that is demanded of them, and the
-// clock, by which certificates are judged, is right.
+// 5.1), name servers answer, mail hosts hold the TLS that is demanded of them, the database
+// of users' addresses and the portal are in order, and the clock, by which certificates are
+// judged, is right.
 //
 // It changes nothing, sends no mail, and never takes for good what it could not find out.
 package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"sync"
 	"time"
 
@@ -48,6 +50,8 @@ const (
 	onMX            = "MX records"
 	onDNS           = "DNS"
 	onCertificates  = "mail hosts"
+	onIdentities    = "identities"
+	onPortal        = "portal"
 	onClock         = "clock"
 )
 
@@ -77,6 +81,10 @@ type Doctor struct {
 	// Mechanisms are patterns of files, of which one is there where Postfix's client
 	// can log in anywhere.
 	Mechanisms []string
+	// Roots are the authorities that users' browsers trust; nil are the system's.
+	Roots *x509.CertPool
+	// Identities reads the database of the configuration, as the user to whom it belongs.
+	Identities func(context.Context) (Stock, error)
 }
 
 // limit bounds all that is asked over the network.
@@ -103,6 +111,8 @@ func (d *Doctor) Examine(ctx context.Context) []Check {
 	checks = append(checks, x.files()...)
 	checks = append(checks, sockets...)
 	checks = append(checks, x.wiring(ctx)...)
+	checks = append(checks, x.identities(ctx)...)
+	checks = append(checks, x.portal(ctx)...)
 	if !d.Offline {
 		checks = append(checks, x.network(ctx)...)
 	}
