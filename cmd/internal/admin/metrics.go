@@ -21,7 +21,7 @@ type metrics struct {
 
 	messages, reasons, recipients, authentication *prometheus.CounterVec
 	gatewayMessages, userGateways, routes         *prometheus.CounterVec
-	lookups, reloads                              *prometheus.CounterVec
+	lookups, reloads, portal                      *prometheus.CounterVec
 	decisions                                     prometheus.Histogram
 	lookupTimes                                   *prometheus.HistogramVec
 
@@ -39,6 +39,7 @@ func newMetrics(m *Monitor) *metrics {
 	s.routes = s.counter("route_answers_total", "Answers to the mail server's question for a route, by route (- is none) and by the rule that chose it.", "route", "rule")
 	s.lookups = s.counter("lookups_total", "Questions of the mail server by table and status; temp holds mail back.", "table", "status")
 	s.reloads = s.counter("reloads_total", "Reloads of the configuration by result.", "result")
+	s.portal = s.counter("portal_events_total", "What users did in the portal, by kind, and by result: ok, or why not.", "kind", "result")
 	s.decisions = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: prefix + "decision_duration_seconds", Help: "Time that the decision at the end of a message took.",
 		Buckets: []float64{.0001, .001, .005, .025, .1, .25, 1, 2.5, 5, 10, 30},

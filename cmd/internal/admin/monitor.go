@@ -190,6 +190,14 @@ func (m *Monitor) Lookup(table, status string, took time.Duration) {
 	m.metrics.lookup(table, status, took)
 }
 
+// Portal counts what a user did in the portal, and what became of it: words of ours.
+func (m *Monitor) Portal(kind, result string) {
+	if m == nil {
+		return
+	}
+	m.metrics.portal.WithLabelValues(kind, result).Inc()
+}
+
 // Identities says whom to ask about the database of identities.
 func (m *Monitor) Identities(ask func() Identities) {
 	if m == nil {

@@ -156,7 +156,7 @@ func (d *daemon) open(cfg *config.Config) ([]service, error) {
 			return nil, err
 		}
 	}
-	return services, nil
+	return append(services, d.openPortal(cfg)...), nil
 }
 
 func closeAll(services []service) {

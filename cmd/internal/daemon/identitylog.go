@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"gatemilter/cmd/internal/portal"
 	"gatemilter/policy/config"
 	"gatemilter/policy/identity"
 )
@@ -83,4 +84,24 @@ func (l *eventLog) identityKeysMissing(err error) {
 // snapshotTrouble is about the copy of the database.
 func (l *eventLog) snapshotTrouble(err error) {
 	l.zap.Error("the copy of the database of identities can't be used", snapshotEvent, zap.String("error", short(err.Error())))
+}
+
+// portalEvent says what a user has done in the portal, or tried to.
+func (l *eventLog) portalEvent(e portal.Event) {
+	fields := []zap.Field{portalEvent, zap.String("result", short(e.Result)), zap.String("client_ip", short(e.Client))}
+	for _, f := range []struct{ key, value string }{{"login", e.Login}, {"address", e.Address}, {"server", e.Server}, {"reason", e.Reason}} {
+		if f.value != "" {
+			fields = append(fields, zap.String(f.key, short(f.value)))
+		}
+	}
+	log := l.zap.Info
+	if e.Kind == portal.Limited || e.Kind == portal.Refused {
+		log = l.zap.Warn
+	}
+	log("portal: "+string(e.Kind), append(fields, zap.String("kind", string(e.Kind)))...)
+}
+
+// portalClosed says that users can't reach the portal, while mail goes on.
+func (l *eventLog) portalClosed(err error) {
+	l.zap.Error("the portal can't be served, all else is: correct that and restart gatemilter", portalTroubleEvent, zap.String("error", short(err.Error())))
 }

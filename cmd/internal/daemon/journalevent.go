@@ -33,6 +33,8 @@ var (
 	linesDroppedEvent    = event("a5b9fda50d1945fbbc8c718e1bc7d9c6") // the log has a gap
 	noJournalEvent       = event("5c83effdc9ac4c44be807dca0f7a4044") // the log goes to stderr instead
 	unansweredEvent      = event("5be4acbdb1ba4cf8b0620c257d622c90") // the watchdog found that a socket does not answer
+	portalEvent          = event("92a197ea5c2d4452be972ffd3cd3c08f") // what a user does in the portal
+	portalTroubleEvent   = event("484d144a5acb406ebdd7b5ccd6a62a17") // trouble with the portal
 	adminEvent           = event("60c8610bb568498e8561737707115169") // trouble with a reader of the admin pages
 	changedEvent         = event("ccb1025d01364790881578f3d8e529d3") // a setting that a reload has changed
 	needsSetupEvent      = event("dbd10466b5dc495ba7b3abe3cdc0f2dc") // Postfix has to be told of a change

@@ -42,12 +42,12 @@ func (d *daemon) watch(ctx context.Context, services []service) {
 }
 
 // answer returns nil if all sockets that mail depends on answer within the limit. Who reads
-// the admin pages must not be able to end the daemon.
+// the admin pages, or those for users, must not be able to end the daemon.
 func answer(ctx context.Context, services []service, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for _, s := range services {
-		if s.name == adminName {
+		if s.name == adminName || s.name == portalName {
 			continue
 		}
 		for _, l := range s.listeners {
