@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
@@ -108,8 +109,7 @@ func (b *Browser) Look(width int, colours string) {
 // Languages sets the languages that the user likes, as in Accept-Language.
 func (b *Browser) Languages(accept string) {
 	b.t.Helper()
-	agent := Evaluate[string](b, "navigator.userAgent")
-	_, err := chromedp.Call(b.Context, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: agent, AcceptLanguage: accept})
+	_, err := chromedp.Call(b.Context, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": accept}})
 	b.must(err)
 }
 
