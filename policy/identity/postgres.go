@@ -124,7 +124,7 @@ func (p *postgres) open(ctx context.Context, t times) (*sql.DB, error) {
 		err = ping(ctx, db, t.connect*time.Duration(1+len(c.Fallbacks)))
 	}
 	if err == nil {
-		err = migrate(ctx, db, goose.DialectPostgres, "postgres", locker)
+		err = migrate(ctx, db, goose.DialectPostgres, "postgres", goose.WithSessionLocker(locker))
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
