@@ -130,6 +130,9 @@ var typed = []struct{ keys, want string }{
 	{"gatemilter check ot", "<check><other.conf>"},
 	{"gatemilter explain --client-ip 192.0.2.2 my", "<explain><--client-ip><192.0.2.2><my message.eml>"},
 	{"gatemilter test-expression '^X' my", "<test-expression><^X><my message.eml>"},
+	{"gatemilter identities reke", "<identities><rekey>"},
+	{"gatemilter identities add a b --tls imp", "<identities><add><a><b><--tls><implicit>"},
+	{"gatemilter identities import ot", "<identities><import><other.conf>"},
 	{"gatemilter route my", "<route><my>"}, // a sender is no file
 	{"gatemilter explain --user my", "<explain><--user><my>"},
 }
@@ -198,6 +201,9 @@ func TestS9CompletionInFish(t *testing.T) {
 		{"gatemilter check --config ot", "other.conf"},
 		{"gatemilter mta-setup --postfix-config ma", "main.cf.d/"},
 		{"gatemilter mta-setup my", ""},
+		{"gatemilter identities reke", "rekey"},
+		{"gatemilter identities add a b --tls imp", "implicit"},
+		{"gatemilter identities import ot", "other.conf"},
 		{"gatemilter route my", ""},
 		{"gatemilter explain --user my", ""},
 	} {

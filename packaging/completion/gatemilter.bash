@@ -6,7 +6,7 @@ _gatemilter() {
     local IFS=$' \t\n'
     # The table comes from the program: UPDATE_MAN=1 go test ./cmd/gatemilter -run TestS9MadeParts
     # begin table
-    commands='serve,check,doctor,explain,route,test-expression,mta-setup,verify-tls,help,version'
+    commands='serve,check,doctor,explain,route,test-expression,mta-setup,verify-tls,identities,help,version'
     case ${COMP_WORDS[1]} in
     serve)
         flags='--config=FILE --help'
@@ -40,9 +40,13 @@ _gatemilter() {
         flags='--ca-file=FILE --config=FILE --implicit --json --sni= --timeout= --help'
         operands=('')
         ;;
+    identities)
+        flags='--account= --config=FILE --dry-run --generate --json --login= --name= --owners=FILE --password-file=FILE --postfix-relayhost-maps=FILE --postfix-sasl-passwd=FILE --replace --server= --tls=starttls,implicit --untested --username= --with-passwords --help'
+        operands=('list,show,add,disable,enable,remove,export,import,rekey' 'FILE' '')
+        ;;
     help)
         flags=''
-        operands=('serve,check,doctor,explain,route,test-expression,mta-setup,verify-tls')
+        operands=('serve,check,doctor,explain,route,test-expression,mta-setup,verify-tls,identities')
         ;;
     version)
         flags=''

@@ -80,6 +80,7 @@ func TestUsageMacros(t *testing.T) {
 		"[--score THRESHOLD] EXPRESSION 'HEADER: LINE'|FILE|-":                "[--score THRESHOLD] EXPRESSION 'HEADER: LINE' | FILE | -",
 		"postfix|sendmail [--apply|--remove]":                                 "postfix | sendmail [--apply | --remove]",
 		"ROUTE|HOST[:PORT] [--timeout TIME [--sni NAME]] [FILE[:LINE]...] NO": "ROUTE | HOST[:PORT] [--timeout TIME [--sni NAME]] [FILE[:LINE]...] NO",
+		"list|show|add|disable|enable|remove|export|import|rekey [FILE]":      "list | show | add | disable | enable | remove | export | import | rekey [FILE]",
 	} {
 		if got := shown(t, usageMacros(usage)); got != want {
 			t.Errorf("%q is shown as\n%q, want\n%q, from\n%s", usage, got, want, usageMacros(usage))

@@ -13,7 +13,8 @@ var usageToken = regexp.MustCompile(`'[^']*'|[][|]| +|[^][| ']+`)
 //	.Oo Fl \-user Ar LOGIN Oc
 //	.Ar SENDER
 //
-// What is not separated by blanks, as in HOST[:PORT], stays together.
+// What is not separated by blanks, as in HOST[:PORT], stays together; many choices fill several
+// lines.
 func usageMacros(args string) string {
 	var (
 		b       strings.Builder
@@ -39,9 +40,15 @@ func usageMacros(args string) string {
 		b.WriteString(usageMacro(token))
 		depth += strings.Count(token, "[") - strings.Count(token, "]")
 		glue, newLine = token != "|" && token != "[", false
+		if line := b.String(); token == "|" && depth == 0 {
+			newLine = len(line)-strings.LastIndexByte(line, '\n') > lineWidth-maxChoice
+		}
 	}
 	return b.String() + "\n"
 }
+
+// maxChoice is as long as a choice may be, with its macro.
+const maxChoice = 20
 
 // usageMacro writes one token. A bar is a delimiter, around which blanks come by themselves.
 func usageMacro(token string) string {
