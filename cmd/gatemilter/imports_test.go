@@ -32,6 +32,7 @@ var layers = map[string]string{
 	"milter/tlsprobe":          "policy",
 	"cmd/internal/lab":         "",
 	"cmd/internal/lab/browser": "cmd/internal/lab",
+	"cmd/internal/labpostgres": "cmd/internal/lab",
 	"cmd/internal/visible":     "",
 	"cmd/internal/admin":       "milter milter/accept milter/lookup policy policy/auth/dns policy/config cmd/internal/visible",
 	"cmd/internal/portal":      "milter/tlsprobe policy policy/config policy/identity cmd/internal/visible",

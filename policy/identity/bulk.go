@@ -70,7 +70,7 @@ func (s *Store) importOne(ctx context.Context, t *tx, r *Record, replace bool) (
 	if r.Created.IsZero() {
 		r.Created = t.at
 	}
-	w, err := s.seal(r, old)
+	w, another, err := s.seal(r, old)
 	if err != nil {
 		return false, false, err
 	}
@@ -84,7 +84,7 @@ func (s *Store) importOne(ctx context.Context, t *tx, r *Record, replace bool) (
 		}
 		return true, false, err
 	}
-	detail := s.importDifference(r, &was, &w)
+	detail := importDifference(&was, &w, another)
 	switch {
 	case detail == "":
 		return false, false, nil
@@ -104,12 +104,7 @@ func (s *Store) importOne(ctx context.Context, t *tx, r *Record, replace bool) (
 }
 
 // importDifference says what an import changes of a row, or returns "".
-func (s *Store) importDifference(r *Record, was, w *row) string {
-	password := false
-	if r.Gateway != nil && r.Gateway.Password.Reveal() != "" {
-		stored, err := s.config.Keys.open(was)
-		password = err != nil || stored.Reveal() != r.Gateway.Password.Reveal()
-	}
+func importDifference(was, w *row, password bool) string {
 	parts := []string{difference(was, w, password)}
 	if was.Account != w.Account {
 		parts = append(parts, "account "+was.Account+" → "+w.Account)

@@ -36,6 +36,9 @@ func (w *row) fields() []any {
 }
 
 func (w *row) values() []any {
+	if w.Password == nil {
+		w.Password = []byte{} // which is not NULL
+	}
 	return []any{w.Login, w.Address, w.Account, w.Name, w.State, w.Disabled, w.Host, w.Port, w.TLS, w.Username, w.Password, w.Slot, w.Created, w.Changed}
 }
 
@@ -43,7 +46,7 @@ func (w *row) values() []any {
 func stored(r *Record) row {
 	w := row{
 		Login: r.Login, Address: r.Address, Account: r.Account, Name: r.Name, State: r.State.String(), Disabled: r.Disabled,
-		Password: []byte{}, Created: r.Created.UnixMicro(), Changed: r.Changed.UnixMicro(),
+		Created: r.Created.UnixMicro(), Changed: r.Changed.UnixMicro(),
 	}
 	if g := r.Gateway; g != nil {
 		w.Host, w.Port, w.TLS, w.Username, w.Slot = g.Host, int64(g.Port), g.TLS.String(), g.Username, int64(g.Slot)

@@ -127,7 +127,3 @@ func TestLife(t *testing.T) {
 		}
 	})
 }
-
-func sqliteDatabase(t testing.TB) string {
-	return "sqlite:" + filepath.Join(t.TempDir(), "identities.db")
-}

@@ -32,7 +32,7 @@ func (s *Store) Add(ctx context.Context, by string, r Record) error {
 			return ErrTooMany
 		}
 		r.Created, r.Changed = t.at, t.at
-		w, err := s.seal(&r, nil)
+		w, _, err := s.seal(&r, nil)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (s *Store) Change(ctx context.Context, by string, old, r Record) error {
 		case was.Changed != old.Changed.UnixMicro():
 			return ErrChanged
 		}
-		w, err := s.seal(&r, &was)
+		w, another, err := s.seal(&r, &was)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s *Store) Change(ctx context.Context, by string, old, r Record) error {
 				return err
 			}
 		}
-		detail := difference(&was, &w, r.Gateway != nil && r.Gateway.Password.Reveal() != "")
+		detail := difference(&was, &w, another)
 		if detail == "" {
 			return nil
 		}
@@ -176,25 +176,29 @@ func canonical(r *Record) error {
 	return r.Check()
 }
 
-// seal returns the row of a record with its password encrypted. An empty password stands for
-// that of was, if there is such a row and the server is the same.
-func (s *Store) seal(r *Record, was *row) (row, error) {
-	w := stored(r)
+// seal returns the row of a record with its password encrypted, and whether that is another
+// than the one of was, if there is such a row. An empty password stands for that one, where
+// the server is the same.
+func (s *Store) seal(r *Record, was *row) (w row, another bool, err error) {
+	w = stored(r)
 	if r.Gateway == nil {
-		return w, nil
+		return w, false, nil
 	}
-	if r.Gateway.Password.Reveal() == "" && was != nil && was.sameServer(&w) {
-		w.Password = was.Password
-		return w, nil
+	password := r.Gateway.Password
+	if was != nil && was.sameServer(&w) {
+		known, err := s.config.Keys.open(was)
+		if password.Reveal() == "" || err == nil && known.Reveal() == password.Reveal() {
+			w.Password = was.Password
+			return w, false, nil
+		}
 	}
-	if err := CheckPassword(r.Gateway.Password); err != nil {
-		return w, err
+	if err := CheckPassword(password); err != nil {
+		return w, false, err
 	}
-	var err error
-	if w.Password, err = s.config.Keys.seal(&w, r.Gateway.Password); err != nil {
+	if w.Password, err = s.config.Keys.seal(&w, password); err != nil {
 		err = fmt.Errorf("%w: the password can't be encrypted: %w", ErrUnavailable, err)
 	}
-	return w, err
+	return w, true, err
 }
 
 // giveSlot gives an active record with a server a slot that no other user of the address
