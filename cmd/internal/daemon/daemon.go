@@ -256,7 +256,7 @@ func (d *daemon) adopt(next *generation) (before *generation) {
 	defer d.changing.Unlock()
 	r := &d.identities.roster
 	if next.config.Identities.Database == "" {
-		*r = roster{}
+		*r = roster{guard: r.guard}
 	} else if r.records != nil {
 		r.configure(next.config)
 		next.employ(r)

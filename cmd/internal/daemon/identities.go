@@ -127,7 +127,7 @@ func (d *daemon) follow() error {
 func (d *daemon) unfollow() {
 	d.identities.mu.Lock()
 	f := d.identities.followed
-	d.identities.followed, d.identities.down = nil, nil
+	d.identities.followed, d.identities.down, d.identities.synced = nil, nil, time.Time{}
 	d.identities.mu.Unlock()
 	if f == nil {
 		return
@@ -223,10 +223,13 @@ func (d *daemon) identitiesChanged(whole bool, users map[string][]identity.Recor
 	defer d.changing.Unlock()
 	r, done := &d.identities.roster, func() {}
 	next := *d.current.Load()
-	if whole || r.users == nil {
+	switch {
+	case next.config.Identities.Database == "":
+		return // a reload has just done away with it
+	case whole:
 		r.load(users)
 		r.configure(next.config)
-	} else {
+	default:
 		done = r.change(users)
 	}
 	next.employ(r)

@@ -27,7 +27,10 @@ func Preflight(c *config.Config) []error {
 			found = append(found, err)
 		}
 	}
-	listeners := slices.Concat(c.Server.Milter, c.Server.Admin)
+	listeners := slices.Concat(c.Server.Milter, c.Server.Admin, c.Portal.Listen)
+	if err := checkIdentities(c.Identities); err != nil {
+		found = append(found, err)
+	}
 	if _, err := newUserServers(c); err != nil {
 		found = append(found, err)
 	}

@@ -35,12 +35,11 @@ type openHost struct {
 
 // newOpenHosts returns an empty table, which knows what the one before has seen under the same
 // conditions.
-func newOpenHosts(allowed []netip.Prefix, before *openHosts) *openHosts {
-	h := &openHosts{probe: guardedProbe(allowed), allowed: allowed, hosts: make(map[serverKey]*openHost)}
+func newOpenHosts(probe prober, allowed []netip.Prefix, before *openHosts) *openHosts {
+	h := &openHosts{probe: probe, allowed: allowed, hosts: make(map[serverKey]*openHost)}
 	if before == nil || !slices.Equal(before.allowed, allowed) {
 		return h
 	}
-	h.probe = before.probe
 	before.mu.Lock()
 	defer before.mu.Unlock()
 	for key, host := range before.hosts {

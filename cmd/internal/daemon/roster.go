@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ import (
 // left out is as if the administrator had disabled it, until what is in its way is gone.
 type roster struct {
 	config *config.Config
+	// guard is guardedProbe if it is nil.
+	guard func(allowed []netip.Prefix) prober
 	// clear are the nexthops that the configuration uses without TLS.
 	clear map[string]bool
 	// records are those of the database, by login; nil until they are known.
@@ -107,7 +110,11 @@ func (r *roster) configure(c *config.Config) {
 		}
 	})
 	r.users = r.users.With(r.judge(maps.Keys(r.records))...)
-	r.hosts = newOpenHosts(c.Portal.AllowedNetworks, before)
+	guard := r.guard
+	if guard == nil {
+		guard = guardedProbe
+	}
+	r.hosts = newOpenHosts(guard(c.Portal.AllowedNetworks), c.Portal.AllowedNetworks, before)
 	for login := range r.records {
 		r.hosts.add(r.servers(r.users.User(login)))
 	}
@@ -120,8 +127,11 @@ func (r *roster) merge(login string) *policy.User {
 }
 
 // change takes up new records of some users, and returns what is to be called once the new
-// users are in force.
+// users are in force. Before all were loaded, there is nothing to change.
 func (r *roster) change(users map[string][]identity.Record) (done func()) {
+	if r.users == nil {
+		return func() {}
+	}
 	affected := make(map[string]bool)
 	before := make(map[string]*policy.User)
 	changed := make([]*policy.User, 0, len(users))
@@ -133,8 +143,10 @@ func (r *roster) change(users map[string][]identity.Record) (done func()) {
 		r.counts.add(r.records[login], -1)
 		r.counts.add(records, 1)
 		for _, record := range r.records[login] {
-			if !slices.ContainsFunc(records, func(now identity.Record) bool { return now.Address == record.Address }) {
-				delete(r.left, identityName{login, record.Address})
+			if !slices.ContainsFunc(records, func(now identity.Record) bool {
+				return now.Address == record.Address && now.State == identity.Active && now.Gateway != nil
+			}) {
+				delete(r.left, identityName{login, record.Address}) // judge doesn't see it
 			}
 		}
 		if r.records[login] = records; len(records) == 0 {

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"gatemilter/cmd/internal/lab"
@@ -98,10 +100,7 @@ password = club
 // logged in, and has to be as demanded; the certificate that Sendmail was shown counts, and has
 // to be the one that the host shows us. Only then there is a login.
 func TestSendmailConnections(t *testing.T) {
-	ca, err := lab.NewCA("CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca, caFile := systemAuthority(t)
 	cert, err := ca.Issue(lab.Subject{Hosts: []string{"127.0.0.1"}})
 	if err != nil {
 		t.Fatal(err)
@@ -111,11 +110,6 @@ func TestSendmailConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(sink.Close)
-	caFile := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(caFile, ca.PEM(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", caFile)
 	port := sink.Addr().Port()
 	plain, err := lab.SinkConfig{IP: "127.0.0.9", Port: port, Logins: map[string]string{"clear@partner.example": "other"}}.Start()
 	if err != nil {
@@ -234,6 +228,38 @@ password = wrong
 	if !d.tables()[sendmail.TableLogin].Admits(4711) || d.tables()[sendmail.TableLogin].Admits(0) {
 		t.Error("logins are told to others than mta_user")
 	}
+}
+
+// authority is what this process takes for the system's only authority, and its file. The system's
+// are read once.
+var authority = sync.OnceValues(func() (*lab.CA, string) {
+	ca, err := lab.NewCA("CA")
+	if err != nil {
+		panic(err)
+	}
+	dir, err := os.MkdirTemp("", "authority")
+	if err != nil {
+		panic(err)
+	}
+	path := filepath.Join(dir, "ca.pem")
+	if err := errors.Join(os.WriteFile(path, ca.PEM(), 0o644), os.Setenv("SSL_CERT_FILE", path)); err != nil {
+		panic(err)
+	}
+	if _, err := x509.SystemCertPool(); err != nil {
+		panic(err)
+	}
+	return ca, path
+})
+
+// systemAuthority is authority, whose file is there during the test.
+func systemAuthority(t *testing.T) (*lab.CA, string) {
+	t.Helper()
+	ca, path := authority()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, ca.PEM(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(filepath.Dir(path)) })
+	return ca, path
 }
 
 // hexDigest is as much of a certificate's digest as Sendmail tells, without colons.
