@@ -1,0 +1,416 @@
+package portal
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"gatemilter/cmd/internal/lab"
+)
+
+// A person sits before Chromium, and uses only the keyboard.
+type person struct {
+	*stage
+	ctx        context.Context
+	complaints []string
+	prefix     string // of the names of pictures
+}
+
+// withTLS gives the portal a certificate of its own, and the name that it has for users.
+func withTLS(s *stage, o *Options) {
+	pair := s.cert("mail.example.com")
+	file := filepath.Join(s.t.TempDir(), "portal.pem")
+	if err := pair.WriteFile(file); err != nil {
+		s.t.Fatal(err)
+	}
+	at := must(url.Parse(o.Config.URL))
+	o.Config.Certificate, o.Config.Key = file, file
+	o.Config.URL = "https://mail.example.com:" + at.Port() + "/addresses"
+}
+
+// person starts a browser that prefers a language.
+func (s *stage) person(language string) *person {
+	s.t.Helper()
+	if err := lab.NeedPackages(s.t.Context(), s.t.Logf, "chromium"); err != nil {
+		s.t.Fatal(err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath("/usr/bin/chromium"), chromedp.UserDataDir(s.t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("host-resolver-rules", "MAP mail.example.com 127.0.0.1"), chromedp.Flag("accept-lang", language), chromedp.Flag("hide-scrollbars", true))
+	ctx, cancelAll := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(ctx)
+	whole := ctx
+	s.t.Cleanup(func() {
+		if err := chromedp.Cancel(whole); err != nil {
+			s.t.Error(err)
+		}
+		cancel()
+		cancelAll()
+	})
+	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
+		s.t.Fatal(err)
+	}
+	p := &person{stage: s}
+	err := chromedp.Listen(ctx, func(event any) {
+		// What has a status of 4xx or 5xx, as a form with a mistake, is logged as well.
+		if e, ok := event.(*log.EventEntryAdded); ok && !strings.HasPrefix(e.Entry.Text, "Failed to load resource") {
+			p.complaints = append(p.complaints, e.Entry.Text)
+		}
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
+	s.t.Cleanup(cancelTime)
+	p.ctx = ctx
+	return p
+}
+
+func (p *person) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	if err := chromedp.Do(p.ctx, steps...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func ask[T any](p *person, expression string) T {
+	p.t.Helper()
+	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return value
+}
+
+// open types an address.
+func (p *person) open(at string) {
+	p.t.Helper()
+	p.do(chromedp.Navigate(at))
+}
+
+// focus presses Tab until an element that a selector matches has the focus.
+func (p *person) focus(selector string) {
+	p.t.Helper()
+	for range 80 {
+		if ask[bool](p, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
+			if !ask[bool](p, "getComputedStyle(document.activeElement).outlineStyle !== 'none'") {
+				p.t.Errorf("%s has the focus, but nobody sees it", selector)
+			}
+			return
+		}
+		p.do(chromedp.KeyEvent(kb.Tab))
+	}
+	p.t.Fatalf("the keyboard doesn't lead to %s in %s", selector, ask[string](p, "document.body.innerText"))
+}
+
+// until waits for a condition in the page.
+func (p *person) until(condition string) {
+	p.t.Helper()
+	script := "new Promise(done => { const look = () => (" + condition + ") ? done(true) : setTimeout(look, 10); look(); })"
+	if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](script, chromedp.EvalAwaitPromise)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// enter writes into a field, in place of what is there.
+func (p *person) enter(name, text string) {
+	p.t.Helper()
+	p.focus("#" + name)
+	p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(2)), chromedp.KeyEvent(kb.Delete))
+	if text != "" {
+		p.do(chromedp.KeyEvent(text))
+	}
+}
+
+// press activates a link or a button, and waits for the next page.
+func (p *person) press(selector string) {
+	p.t.Helper()
+	p.focus(selector)
+	if _, err := chromedp.RunResponse(p.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// sees looks for texts on the page.
+func (p *person) sees(texts ...string) {
+	p.t.Helper()
+	page := strings.Join(strings.Fields(ask[string](p, "document.title + ' ' + document.body.innerText")), " ")
+	for _, text := range texts {
+		if !strings.Contains(page, text) {
+			p.t.Errorf("%q is not on the page: %s", text, page)
+		}
+	}
+}
+
+// looks are the windows in which pages are looked at, and those of which pictures are made.
+var looks = []struct {
+	width   int64
+	colour  string
+	picture bool
+}{{390, "light", true}, {1280, "light", true}, {390, "dark", true}, {1280, "dark", false}, {320, "light", false}}
+
+// look looks at the page in all windows: does it fit, can everything be read, has everything a
+// name? PORTAL_SCREENSHOTS=DIR keeps the pictures.
+func (p *person) look(name string) {
+	p.t.Helper()
+	dir := os.Getenv("PORTAL_SCREENSHOTS")
+	if dir == "" {
+		dir = p.t.TempDir()
+	}
+	for _, l := range looks {
+		name := fmt.Sprintf("%s%s-%d-%s", p.prefix, name, l.width, l.colour)
+		p.do(chromedp.EmulateViewport(l.width, 800))
+		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.colour}}}
+		if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
+			p.t.Fatal(err)
+		}
+		if size := ask[[2]int](p, "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"); size[0] > size[1] || size[1] != int(l.width) {
+			p.t.Errorf("%s: the page is %d wide in a window of %d: %q", name, size[0], size[1], ask[[]string](p, stickingOut))
+		}
+		for _, f := range faults {
+			if list := ask[[]string](p, f.expression); len(list) > 0 {
+				p.t.Errorf("%s: %s: %q", name, f.what, list)
+			}
+		}
+		if !l.picture {
+			continue
+		}
+		png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.do(chromedp.EmulateViewport(390, 800))
+}
+
+const stickingOut = `[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120))`
+
+// faults are what pages must not have.
+var faults = []struct{ what, expression string }{
+	{"hard to read (WCAG 2.2, 1.4.3)", paleText},
+	{"fields without a label", `[...document.querySelectorAll('input:not([type=hidden]), select, textarea')].filter(e => !e.labels.length || !e.labels[0].innerText.trim()).map(e => e.outerHTML)`},
+	{"descriptions that are missing", `[...document.querySelectorAll('[aria-describedby], [aria-labelledby]')].flatMap(e => ((e.getAttribute('aria-describedby') || '') + ' ' + (e.getAttribute('aria-labelledby') || '')).split(' ')).filter(id => id && !document.getElementById(id))`},
+	{"links to nowhere", `[...document.querySelectorAll('a[href^="#"]')].map(e => e.getAttribute('href').slice(1)).filter(id => !document.getElementById(id))`},
+	{"the same id twice", `[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => all.indexOf(id) !== i)`},
+	{"controls without a name", `[...document.querySelectorAll('a, button, summary')].filter(e => !e.textContent.trim()).map(e => e.outerHTML)`},
+	{"pictures without a text", `[...document.querySelectorAll('img:not([alt])')].map(e => e.outerHTML)`},
+	{"other than one heading of the first level", `document.querySelectorAll('h1').length === 1 ? [] : [...document.querySelectorAll('h1')].map(e => e.innerText).concat('counted')`},
+	{"skipped heading levels", `[...document.querySelectorAll('main h1, main h2, main h3')].map(e => +e.tagName[1]).filter((n, i, all) => i && n > all[i - 1] + 1).map(String)`},
+	{"too small to hit (WCAG 2.2, 2.5.8)", `[...document.querySelectorAll('button, .button, input:not([type=hidden]), nav a, summary')].filter(e => e.offsetParent && (e.getBoundingClientRect().height < (e.type === 'radio' ? 20 : 36) || e.getBoundingClientRect().width < 20)).map(e => e.outerHTML.slice(0, 120))`},
+	{"texts that are missing", `[...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && /\{[a-z]+\}/.test(n.textContent))).map(e => e.outerHTML.slice(0, 120))`},
+	{"scripts and styles of elements", `[...document.querySelectorAll('script, [style], [onclick], iframe, object')].map(e => e.outerHTML.slice(0, 120))`},
+}
+
+// paleText lists texts whose contrast with their background is below 4.5.
+const paleText = `(() => {
+	const rgb = c => c.match(/[\d.]+/g).map(Number);
+	const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+	const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
+	const pale = new Set();
+	for (const e of document.querySelectorAll('body *')) {
+		if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+		const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+		if ((a + .05) / (b + .05) < 4.5) pale.add(e.tagName + '.' + e.className + ' ' + ((a + .05) / (b + .05)).toFixed(1));
+	}
+	return [...pale];
+})()`
+
+// U1, U2, U3, in a real browser and with the keyboard alone: log in, add an address, a wrong
+// password, a wrong certificate, the code from the mailbox, active.
+func TestBrowser(t *testing.T) {
+	s := newStage(t, withTLS)
+	partner := s.partner()
+	wrong := s.sink(lab.SinkConfig{Cert: s.cert("mail.other.example", "smtp.other.example"), Logins: map[string]string{"alice@partner.example": partnersSecret}})
+	s.provider("smtp.wrong.example", otherIP, 587, wrong)
+	p := s.person("en")
+
+	p.open(s.url + "/")
+	p.sees("Log in", "User name")
+	p.look("01-login")
+	p.enter("username", "alice@example.com")
+	p.enter("password", "not the password")
+	p.press("form.card button")
+	p.sees("User name and password do not match")
+	p.look("02-login-wrong")
+	p.enter("password", alicesPassword)
+	p.press("form.card button")
+	p.sees("My addresses", "You have not added any address yet")
+	p.look("03-empty")
+
+	p.press("main a.button")
+	p.look("04-add")
+	p.enter("address", "alice@example")
+	p.press("form.card button")
+	p.sees("Error:", "This is not a complete mail address")
+	p.look("05-add-wrong")
+	p.focus(".notice a[href='#address']")
+	p.do(chromedp.KeyEvent(kb.Enter))
+	p.until("location.hash === '#address' && document.querySelector('#address:target')")
+	p.enter("address", "alice@partner.example")
+	p.enter("name", "Alice Liddell")
+	p.press("form.card button")
+	p.sees("The mail server of your address", "We found a server that could be the right one")
+	p.look("06-server")
+
+	p.enter("host", "smtp.wrong.example")
+	p.focus("#port")
+	p.do(chromedp.KeyEvent(kb.ArrowDown)) // from 465 to 587
+	p.enter("password", partnersSecret)
+	p.press("form.card button")
+	p.sees("The certificate is for another server than smtp.wrong.example", "mail.other.example")
+	p.look("07-certificate")
+	if len(wrong.Attempts()) > 0 {
+		t.Errorf("the password went to the wrong server: %+v", wrong.Attempts())
+	}
+	p.enter("host", "smtp.partner.example")
+	p.enter("password", "a wrong password")
+	p.press("form.card button")
+	p.sees("smtp.partner.example does not accept user name and password", "535 5.7.8")
+	p.look("08-password")
+	p.enter("password", partnersSecret)
+	p.press("form.card button")
+	p.sees("Enter the code", "A message with a code is on its way to alice@partner.example")
+	p.look("09-code")
+	p.press("header nav a")
+	p.sees("Waiting for the code")
+	p.look("10-pending")
+
+	// The link from the message, and a code that is wrong.
+	p.open(s.url + "/confirm?address=alice%40partner.example&code=AAAAA-AAAAA")
+	p.press("form.card button")
+	p.sees("This is not the code")
+	p.look("11-code-wrong")
+	p.open(s.url + "/confirm?address=alice%40partner.example&code=" + lastCode(t, partner))
+	p.press("form.card button")
+	p.sees("alice@partner.example is active", "Goes out through smtp.partner.example:587")
+	p.press("header nav a")
+
+	// Others of all kinds.
+	p.others()
+	p.press("header nav a")
+	p.look("12-list")
+	p.press("form[action$='/test'] button")
+	p.sees("Everything works")
+	p.look("13-test")
+	s.provider("smtp.partner.example", partnerIP, 587, wrong)
+	p.press("form[action$='/test'] button")
+	p.sees("The certificate is for another server")
+	p.look("14-test-bad")
+	s.provider("smtp.partner.example", partnerIP, 587, partner)
+	p.press("main a[href*='/change']")
+	if got := ask[string](p, "document.querySelector('#password').value"); got != "" {
+		t.Errorf("the password comes back: %q", got)
+	}
+	p.look("15-change")
+	p.enter("name", "Alice")
+	p.press("form.card button")
+	p.sees("are saved and in force")
+	p.press("main a[href*='/remove']")
+	p.look("16-remove")
+	p.press("form.card a, .card form a")
+	p.press("header a[href$='/help']")
+	p.look("17-help")
+	s.note(func() { s.facts.AllowUserGateways, s.facts.Observe = false, true })
+	p.press("header nav a")
+	p.sees("Active, server not used", "does not allow mail servers of your own", "trial mode")
+	p.look("18-not-allowed")
+	p.press("main a.button[href$='/add']")
+	p.look("19-add-not-allowed")
+	s.store.Close()
+	p.press("header nav a")
+	p.sees("cannot be read or changed at present", "Your mail is not affected")
+	p.look("20-database-away")
+	p.open(s.url + "/nothing")
+	p.look("21-not-found")
+	p.press("header nav button")
+	p.sees("You are logged out")
+
+	if cookies := ask[string](p, "document.cookie"); cookies != "" {
+		t.Errorf("a script sees %q", cookies)
+	}
+	if len(p.complaints) > 0 {
+		t.Errorf("the browser complains: %q", p.complaints)
+	}
+}
+
+// others puts addresses of all states into alice's list.
+func (p *person) others() {
+	p.t.Helper()
+	ctx, login := p.t.Context(), "alice@example.com"
+	record := func(address string) {
+		r := p.record(p.t, login, "alice@partner.example")
+		r.Address, r.State, r.Name = address, 0, ""
+		if err := p.store.Add(ctx, "test", r); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	record("vorstand@a-very-long-name-of-a-club-that-nobody-would-shorten.example")
+	record("zoe@old.example")
+	if err := p.store.Disable(ctx, "test", login, "zoe@old.example"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// Each page in each language: texts of other lengths must fit, too.
+func TestBrowserLanguages(t *testing.T) {
+	for _, language := range []string{"de", "it", "pl"} {
+		t.Run(language, func(t *testing.T) {
+			s := newStage(t, withTLS)
+			partner := s.partner()
+			b := s.browser()
+			_ = b
+			p := s.person(language)
+			p.prefix = language + "-"
+			p.open(s.url + "/add")
+			if got := ask[string](p, "document.documentElement.lang"); got != language {
+				t.Fatalf("the language is %q", got)
+			}
+			p.look("01-login")
+			p.enter("username", "alice@example.com")
+			p.enter("password", alicesPassword)
+			p.press("form.card button")
+			p.look("04-add")
+			p.enter("address", "alice@partner.example")
+			p.press("form.card button")
+			p.look("06-server")
+			p.focus("#port")
+			p.do(chromedp.KeyEvent(kb.ArrowDown))
+			p.enter("password", "wrong")
+			p.press("form.card button")
+			p.look("08-password")
+			p.enter("password", partnersSecret)
+			p.press("form.card button")
+			p.look("09-code")
+			p.enter("code", lastCode(t, partner))
+			p.press("form.card button")
+			p.others()
+			p.press("header nav a")
+			p.look("12-list")
+			p.press("form[action$='/test'] button")
+			p.look("13-test")
+			p.press("header a[href$='/help']")
+			p.look("17-help")
+			if len(p.complaints) > 0 {
+				t.Errorf("the browser complains: %q", p.complaints)
+			}
+		})
+	}
+}

@@ -1,0 +1,66 @@
+package portal
+
+import (
+	"errors"
+	"net/http"
+
+	"gatemilter/policy/identity"
+)
+
+// storeTexts are what a user is told of the errors that he can do something about.
+var storeTexts = map[error]string{
+	identity.ErrExists:      "store.exists",
+	identity.ErrTooMany:     "store.tooMany",
+	identity.ErrChanged:     "store.changed",
+	identity.ErrDisabled:    "store.disabled",
+	identity.ErrActive:      "store.active",
+	identity.ErrWrongCode:   "confirm.wrong",
+	identity.ErrCodeExpired: "confirm.expired",
+	identity.ErrNoSlot:      "store.noSlot",
+}
+
+// failed says what an error of the store means. All that a user can't know of means to him that
+// nothing can be changed at present.
+func (v *visit) failed(err error) (status int, n *notice) {
+	for known, key := range storeTexts {
+		if errors.Is(err, known) {
+			return http.StatusUnprocessableEntity, &notice{Kind: "bad", Text: v.lang.t(key)}
+		}
+	}
+	v.Report(err)
+	return http.StatusServiceUnavailable, &notice{Kind: "bad", Text: v.lang.t("store.away"), More: []string{v.lang.t("store.away.mail")}}
+}
+
+// resultOf is an error of the store as an event has it.
+func resultOf(err error) string {
+	switch {
+	case err == nil:
+		return OK
+	case errors.Is(err, identity.ErrUnavailable):
+		return resultDatabase
+	}
+	return resultFailed
+}
+
+// record returns an address of the user's. Where there is none, or the administrator has
+// disabled it, a page says so, and ok is false.
+func (v *visit) record(entered string) (r identity.Record, ok bool) {
+	address, err := parseAddress(entered)
+	if err != nil {
+		v.refuse(http.StatusNotFound, "noAddress")
+		return r, false
+	}
+	r, err = v.Store.Get(v.r.Context(), v.session.login, address)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		v.refuse(http.StatusNotFound, "noAddress")
+	case err != nil:
+		status, n := v.failed(err)
+		v.show(status, &page{Name: "message", Title: v.lang.t("list.title"), Notice: n})
+	case r.Disabled:
+		v.refuse(http.StatusForbidden, "disabled", "address", r.Address)
+	default:
+		return r, true
+	}
+	return r, false
+}
