@@ -7,6 +7,7 @@ package debtest
 import (
 	"bytes"
 	"debug/buildinfo"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,8 @@ const (
 	config  = "/etc/gatemilter/gatemilter.conf"
 	secrets = "/etc/gatemilter/secrets"
 	confDir = "/etc/gatemilter/conf.d"
+	keys    = "/etc/gatemilter/identities.key"
+	state   = "/var/lib/gatemilter"
 	sockets = "/var/spool/postfix/gatemilter"
 	socket  = sockets + "/milter.sock"
 )
@@ -114,8 +117,12 @@ func TestS9InstalledBesidePostfix(t *testing.T) {
 	d.wantOwner(config, "root:gatemilter 640")
 	d.wantOwner(secrets, "root:gatemilter 750")
 	d.wantOwner(confDir, "root:gatemilter 750")
+	d.wantOwner(keys, "root:gatemilter 640")
 	d.wantOwner(sockets, "gatemilter:postfix 2750")
 	d.wantClean()
+	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(d.read(keys))); err != nil || len(key) != 32 {
+		t.Errorf("the key has %d octets, %v", len(key), err)
+	}
 	if got, want := d.run("gatemilter", "version"), "gatemilter "+d.version()+"\n"; got != want {
 		t.Errorf("version: %q, want %q", got, want)
 	}
@@ -167,10 +174,14 @@ func TestS9UpgradeKeepsTheConfiguration(t *testing.T) {
 	d.write(config, gateways)
 	d.write(secrets+"/alice", "hunter2\n")
 	d.startDaemon()
+	key := d.read(keys)
 
 	d.install(later(t, first, "+b", nil))
 	if got := d.read(config); got != gateways {
 		t.Errorf("the configuration was changed:\n%s", cmp.Diff(gateways, got))
+	}
+	if d.read(keys) != key {
+		t.Error("the upgrade has replaced the key")
 	}
 	d.wantAsked("gatemilter.service restart")
 	d.wantAnswer("postfix")
@@ -201,6 +212,11 @@ func TestS9PurgeLeavesNothing(t *testing.T) {
 		d.write(config, gateways)
 		d.write(secrets+"/alice", "hunter2\n")
 		d.write(confDir+"/users.conf", "[user alice]\n")
+		d.run("install", "-d", "-o", "gatemilter", "-g", "gatemilter", "-m", "0700", state) // as StateDirectory= does
+		for _, file := range []string{state + "/identities.db", state + "/identities.db-wal", state + "/identities.snapshot", keys + ".ab12CD"} {
+			d.write(file, "x")
+		}
+		key := d.read(keys)
 		d.startDaemon().kill() // so that its socket stays behind
 		d.wantAsked("gatemilter.service start")
 
@@ -211,8 +227,8 @@ func TestS9PurgeLeavesNothing(t *testing.T) {
 				t.Errorf("removed, and %s is still there", gone)
 			}
 		}
-		if d.read(config) != gateways || d.read(secrets+"/alice") != "hunter2\n" {
-			t.Error("the removal changed the configuration")
+		if d.read(config) != gateways || d.read(secrets+"/alice") != "hunter2\n" || d.read(keys) != key || d.read(state+"/identities.db") != "x" {
+			t.Error("the removal changed the configuration, the key or the database")
 		}
 
 		d.run("apt-get", "-y", "purge", "gatemilter")

@@ -21,6 +21,17 @@ var bootFiles = map[string]string{
 	policyPath:                          "#!/bin/sh\nexit 0\n",
 }
 
+// portalConfig has the portal of a beginner, and nobody in his database.
+const portalConfig = `[outbound]
+allow_user_gateways = yes
+domains = example.com
+[portal]
+listen = inet:127.0.0.1:8080
+url = https://mail.example.com/addresses
+trusted_proxies = 127.0.0.1
+submission = mail.example.com
+`
+
 // A real systemd runs the package's unit in its sandbox: from the installation on, with Postfix's group once there is
 // Postfix, as a new process after an upgrade, and not after removal.
 func TestS9UnderSystemd(t *testing.T) {
@@ -30,6 +41,7 @@ func TestS9UnderSystemd(t *testing.T) {
 	for name, text := range bootFiles {
 		d.write(name, text)
 	}
+	d.write("/steps/portal.conf", portalConfig)
 	run(t, command(t, "cp", "testdata/steps.sh", first, d.path("/steps")))
 	for name, deb := range map[string]string{"first": first, "later": later(t, first, "+b", nil), "last": later(t, first, "+c", nil)} {
 		run(t, command(t, "cp", deb, d.path("/steps/"+name+".deb")))
@@ -39,6 +51,15 @@ func TestS9UnderSystemd(t *testing.T) {
 Postfix installed: active, gatemilter:postfix 660, 0 restarts by systemd
 upgraded: active, gatemilter:postfix 660, 0 restarts by systemd
 it is another process
+the portal answers
+gatemilter:gatemilter 700 /var/lib/gatemilter
+gatemilter:gatemilter 600 /var/lib/gatemilter/identities.db
+gatemilter:gatemilter 600 /var/lib/gatemilter/identities.snapshot
+alice@example.com  alice@partner.example  [2001:db8::25]:587  active
+in force: the user's own server
+in the journal: identity added
+ok database
+ok passwords
 disabled, upgraded: disabled
 removed: inactive, success
 `
