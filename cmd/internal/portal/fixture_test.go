@@ -1,14 +1,12 @@
 package portal
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -375,6 +373,3 @@ func (b *browser) attached(partner *lab.Sink) {
 	b.follow(b.post("/add/server", server()...))
 	b.follow(b.post("/confirm", "address", "alice@partner.example", "code", lastCode(b.t, partner)))
 }
-
-var _ = httptest.NewRequest
-var _ = cmp.Or[string]
