@@ -189,6 +189,7 @@ func (r *run) greet(s *session) error {
 	}
 	r.report.Greeting = greeting.lines[0]
 	if greeting.code != 220 {
+		r.report.Said = r.said(greeting)
 		return Finding{SessionRefused, "the server greets with " + quote(greeting.String())}
 	}
 	return nil

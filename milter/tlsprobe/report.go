@@ -31,8 +31,8 @@ type Report struct {
 	Accepted Check
 	// Sent is whether Prober.Letter was, or why not.
 	Sent Check
-	// Said is the answer by which the host refused login or letter, without the password. It is
-	// for whoever gave that, and for no log.
+	// Said is the answer by which the host refused the session, the login or the letter, without
+	// the password. It is for whoever gave that, and for no log.
 	Said string
 
 	// Warnings are about what holds today but won't for long.

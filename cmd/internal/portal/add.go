@@ -42,8 +42,8 @@ func (v *visit) newRecord() (r identity.Record, ok bool) {
 		v.refuse(http.StatusForbidden, "noAccount", "login", login)
 		return r, false
 	}
-	fields := []*field{v.addressField(firstOf(v.value("address"), maxAddress)), v.nameField(firstOf(v.value("name"), maxName+1))}
-	r.Name = v.checkName(fields[1])
+	fields := []*field{v.addressField(firstOf(v.value("address"), maxAddress)), nil}
+	r.Name, fields[1] = v.readName()
 	address, err := parseAddress(v.value("address"))
 	r.Address = address
 	if fields[0].Error = v.addressError(login, address, err); fields[0].Error != "" || fields[1].Error != "" {

@@ -375,8 +375,6 @@ func TestBrowserLanguages(t *testing.T) {
 		t.Run(language, func(t *testing.T) {
 			s := newStage(t, withTLS)
 			partner := s.partner()
-			b := s.browser()
-			_ = b
 			p := s.person(language)
 			p.prefix = language + "-"
 			p.open(s.url + "/add")

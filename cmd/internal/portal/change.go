@@ -81,9 +81,8 @@ func (v *visit) change() {
 // readChange reads the form into a copy of the record.
 func (v *visit) readChange(old identity.Record) (identity.Record, []*field) {
 	r := old
-	name := v.nameField(firstOf(v.value("name"), maxName+1))
-	r.Name = v.checkName(name)
-	fields := []*field{name}
+	fields := []*field{nil}
+	r.Name, fields[0] = v.readName()
 	switch {
 	case !v.facts.AllowUserGateways:
 		return r, fields

@@ -1,14 +1,12 @@
 package portal
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
@@ -52,6 +50,8 @@ type stage struct {
 	relay      *lab.Sink
 	dns        map[string][]netip.Addr
 	srv        map[string][]*net.SRV
+	database   string
+	keys       string // file
 
 	mu     sync.Mutex
 	facts  Facts
@@ -87,11 +87,11 @@ func newStage(t *testing.T, change ...func(*stage, *Options)) *stage {
 			"carol": {Login: "carol", Account: "carol@example.com", Identities: []policy.Identity{{Address: "carol@example.com"}, {Address: "sales@example.com"}}},
 		}[login]
 	}}
-	keys := filepath.Join(dir, "keys")
-	if err := identity.CreateKeyFile(keys); err != nil {
+	s.database, s.keys = "sqlite:"+filepath.Join(dir, "identities.db"), filepath.Join(dir, "keys")
+	if err := identity.CreateKeyFile(s.keys); err != nil {
 		t.Fatal(err)
 	}
-	s.store = must(identity.New(identity.Config{Database: "sqlite:" + filepath.Join(dir, "identities.db"), Keys: must(identity.LoadKeyring(keys))}))
+	s.store = must(identity.New(identity.Config{Database: s.database, Keys: must(identity.LoadKeyring(s.keys))}))
 	t.Cleanup(func() { s.store.Close() })
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	o := Options{
@@ -375,6 +375,3 @@ func (b *browser) attached(partner *lab.Sink) {
 	b.follow(b.post("/add/server", server()...))
 	b.follow(b.post("/confirm", "address", "alice@partner.example", "code", lastCode(b.t, partner)))
 }
-
-var _ = httptest.NewRequest
-var _ = cmp.Or[string]

@@ -20,13 +20,14 @@ func (v *visit) nameField(value string) *field {
 	return &field{Name: "name", Label: v.lang.t("field.name"), Hint: v.lang.t("field.name.hint"), Value: value, Type: "text", Autocomplete: "name", Optional: true, Max: maxName}
 }
 
-// checkName looks at a display name.
-func (v *visit) checkName(f *field) string {
-	name := strings.Join(strings.Fields(f.Value), " ")
+// readName reads a display name.
+func (v *visit) readName() (name string, f *field) {
+	f = v.nameField(firstOf(v.value("name"), maxName))
+	name = strings.Join(strings.Fields(v.value("name")), " ")
 	if len(name) > maxName || !oneLine(name) {
 		f.Error = v.lang.t("field.name.bad")
 	}
-	return name
+	return name, f
 }
 
 // serverFields are those of a server; stored says that there is a password already.
@@ -69,7 +70,8 @@ func (v *visit) readServer(stored *policy.UserGateway) (*policy.UserGateway, []*
 	host, err := parseHost(v.value("host"))
 	g.Host = firstOf(strings.TrimSpace(v.value("host")), maxHost)
 	port := v.readPort(&g)
-	g.Username = firstOf(strings.TrimSpace(v.value("server_username")), maxUsername+1)
+	username := strings.TrimSpace(v.value("server_username"))
+	g.Username = firstOf(username, maxUsername)
 	fields := v.serverFields(g, stored != nil)
 	note := func(name, key string) { fieldOf(fields, name).Error = v.lang.t(key) }
 	switch {
@@ -88,7 +90,7 @@ func (v *visit) readServer(stored *policy.UserGateway) (*policy.UserGateway, []*
 		note("server_username", "field.username.missing")
 	case strings.Contains(g.Username, ":"):
 		note("server_username", "field.username.colon")
-	case identity.CheckUsername(g.Username) != nil:
+	case identity.CheckUsername(username) != nil:
 		note("server_username", "field.username.bad")
 	}
 	if err == nil {

@@ -188,7 +188,7 @@ var german = catalogue{
 	"confirm.title":       "Code eingeben",
 	"confirm.lead":        "Damit feststeht, dass {address} Ihnen gehört, geben Sie bitte den Code ein, den wir dorthin gesendet haben.",
 	"confirm.code":        "Code aus der Nachricht",
-	"confirm.code.hint":   "Zehn Buchstaben und Ziffern, etwa AB3DE-F6HJK.",
+	"confirm.code.hint":   "Zehn Buchstaben und Ziffern, etwa AB3DE‑F6HJK.",
 	"confirm.button":      "Bestätigen",
 	"confirm.missing":     "Bitte geben Sie den Code aus der Nachricht ein.",
 	"confirm.wrong":       "Das ist nicht der Code. Bitte vergleichen Sie ihn mit der neuesten Nachricht.",

@@ -188,7 +188,7 @@ var italian = catalogue{
 	"confirm.title":       "Inserire il codice",
 	"confirm.lead":        "Per dimostrare la titolarità di {address}, inserire il codice che vi abbiamo inviato.",
 	"confirm.code":        "Codice del messaggio",
-	"confirm.code.hint":   "Dieci lettere e cifre, per esempio AB3DE-F6HJK.",
+	"confirm.code.hint":   "Dieci lettere e cifre, per esempio AB3DE‑F6HJK.",
 	"confirm.button":      "Conferma",
 	"confirm.missing":     "Inserire il codice contenuto nel messaggio.",
 	"confirm.wrong":       "Questo non è il codice. Confrontarlo con il messaggio più recente.",

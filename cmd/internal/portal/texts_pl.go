@@ -188,7 +188,7 @@ var polish = catalogue{
 	"confirm.title":       "Wpisywanie kodu",
 	"confirm.lead":        "Aby potwierdzić, że adres {address} należy do tego konta, proszę wpisać wysłany tam kod.",
 	"confirm.code":        "Kod z wiadomości",
-	"confirm.code.hint":   "Dziesięć liter i cyfr, na przykład AB3DE-F6HJK.",
+	"confirm.code.hint":   "Dziesięć liter i cyfr, na przykład AB3DE‑F6HJK.",
 	"confirm.button":      "Potwierdź",
 	"confirm.missing":     "Proszę wpisać kod z wiadomości.",
 	"confirm.wrong":       "To nie jest właściwy kod. Proszę porównać go z najnowszą wiadomością.",
