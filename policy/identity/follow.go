@@ -31,7 +31,8 @@ type Follower struct {
 
 // Follow tells the follower all records, and then every change, by whomever and on whichever
 // host, until ctx ends. Where the first load fails, it begins with the snapshot in the file;
-// and it writes that when records have changed. Without a file's name there is none.
+// and it keeps that up to date: what Users tells is there before. Without a file's name there is
+// none.
 func (s *Store) Follow(ctx context.Context, snapshotFile string, f Follower) {
 	w := &watcher{store: s, follower: f.complete(), woken: make(chan struct{}, 1)}
 	s.mu.Lock()
@@ -47,10 +48,10 @@ func (s *Store) Follow(ctx context.Context, snapshotFile string, f Follower) {
 		defer close(listening)
 		s.kind.listen(ctx, s.times, func() { wake(w.woken) })
 	}()
-	w.snapshots = newSnapshots(s, snapshotFile, w.follower)
+	w.snapshots = &snapshots{store: s, path: snapshotFile, follower: w.follower}
+	defer w.snapshots.close()
 	w.run(ctx)
 	<-listening
-	w.snapshots.finish()
 }
 
 // complete puts functions that do nothing where there are none, and lets none be called
@@ -199,8 +200,13 @@ func (w *watcher) compare(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, w.store.times.call)
 	defer cancel()
 	now, err := w.store.last(asking, db)
-	if err != nil || now == w.known {
+	switch {
+	case err != nil:
 		return err
+	case w.snapshots.lacking():
+		return w.loadAll(ctx, db)
+	case now == w.known:
+		return nil
 	}
 	logins, now, err := w.changed(asking, db)
 	switch {
@@ -209,12 +215,13 @@ func (w *watcher) compare(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	users := make(map[string][]Record, len(logins))
+	users, rows := make(map[string][]Record, len(logins)), make(map[string][]row, len(logins))
 	for login := range logins {
-		if users[login], err = w.load(asking, db, login); err != nil {
+		if users[login], rows[login], err = w.load(asking, db, login); err != nil {
 			return err
 		}
 	}
+	w.snapshots.add(rows)
 	w.tell(now, false, users)
 	return nil
 }
@@ -272,16 +279,24 @@ func (w *watcher) changed(ctx context.Context, db *sql.DB) (logins map[string]bo
 	return logins, end, nil
 }
 
-// load returns a user's records.
-func (w *watcher) load(ctx context.Context, q queryer, login string) ([]Record, error) {
-	var records []Record
-	err := w.store.each(ctx, q, func(r Record, err error) bool {
-		if w.good(err) {
-			records = append(records, r)
+// load returns a user's records, and the rows as they are stored.
+func (w *watcher) load(ctx context.Context, q queryer, login string) (records []Record, rows []row, err error) {
+	err = w.store.eachRow(ctx, q, func(stored *row, err error) bool {
+		if r, good := w.record(stored, err); good {
+			records, rows = append(records, r), append(rows, *stored)
 		}
 		return true
 	}, "WHERE login = $1", login)
-	return records, err
+	return records, rows, err
+}
+
+// record returns the record of a row, if that is good, and reports it if not.
+func (w *watcher) record(stored *row, err error) (Record, bool) {
+	if err != nil {
+		return Record{}, w.good(&RowError{stored.Login, stored.Address, err})
+	}
+	r, err := stored.record(w.store.config.Keys)
+	return r, w.good(err)
 }
 
 // good reports bad rows.
@@ -306,16 +321,20 @@ func (w *watcher) loadAll(ctx context.Context, db *sql.DB) error {
 	}
 	users := make(map[string][]Record)
 	hosts := make(map[string]string)
-	err = w.store.each(ctx, t, func(r Record, err error) bool {
-		if w.good(err) {
+	snapshot := w.snapshots.begin()
+	err = w.store.eachRow(ctx, t, func(stored *row, err error) bool {
+		if r, good := w.record(stored, err); good {
 			share(&r, hosts)
 			users[r.Login] = append(users[r.Login], r)
+			snapshot.put(stored)
 		}
 		return true
 	}, "")
 	if err != nil {
+		snapshot.abandon()
 		return fmt.Errorf("loading all records: %w", err)
 	}
+	snapshot.commit()
 	w.tell(end, true, users)
 	return nil
 }
@@ -336,5 +355,4 @@ func share(r *Record, hosts map[string]string) {
 func (w *watcher) tell(now point, whole bool, users map[string][]Record) {
 	w.follower.Users(whole, users)
 	w.known, w.loaded = now, true
-	w.snapshots.due()
 }

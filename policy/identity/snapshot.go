@@ -3,7 +3,6 @@ package identity
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,13 +10,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
 // A snapshot is what a daemon begins with while the database can't be reached: the rows as
-// they are stored, passwords encrypted, one JSON object a line, between a line that says
-// what it is and one that says how many there were.
+// they are stored, passwords encrypted, one JSON object a line. First come a line that says
+// what it is, all rows as they once were, and a line that says how many; then, for each user
+// whose rows have changed since, a line with the login and the number of his rows, and these.
+//
+// So a change is there at once, before anybody acts on it, at the price of a few lines. When
+// these have become many, all is written anew.
 
 // snapshotVersion is that of the format.
 const snapshotVersion = 1
@@ -34,117 +36,149 @@ type snapshotEnd struct {
 	Rows *int `json:"rows"`
 }
 
+type snapshotUser struct {
+	Login *string `json:"login"`
+	Rows  *int    `json:"rows"`
+}
+
 var errNoSnapshot = errors.New("there is no snapshot")
 
-// snapshots keep the snapshot of a follower.
+// snapshots keep the snapshot of a follower, for one goroutine.
 type snapshots struct {
 	store    *Store
-	path     string
+	path     string // "" for none
 	follower Follower
 
-	dirty   chan struct{}
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	// file is the one at path, to which changes can be added; nil: there is none, and none is
+	// to be tried before the time again.
+	file        *os.File
+	again       time.Time
+	base, added int64 // octets
 }
 
-func newSnapshots(s *Store, path string, f Follower) *snapshots {
-	n := &snapshots{store: s, path: path, follower: f, dirty: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(context.Background())
-	n.stop = cancel
-	if path != "" {
-		n.stopped.Go(func() { n.run(ctx) })
-	}
-	return n
-}
-
-// due says that records have changed.
-func (n *snapshots) due() { wake(n.dirty) }
-
-// finish writes what is due, and ends.
-func (n *snapshots) finish() {
-	n.stop()
-	n.stopped.Wait()
-}
-
-// snapshotEffort is how many times as long as writing took there is no other: very many
-// records that change all the time must not keep a processor busy.
+// snapshotEffort is how many times as long as loading took a snapshot that failed is not tried
+// again.
 const snapshotEffort = 20
 
-func (n *snapshots) run(ctx context.Context) {
-	for {
-		select {
-		case <-n.dirty:
-		case <-ctx.Done():
-			n.last()
-			return
-		}
-		began := time.Now()
-		n.write(ctx)
-		sleep(ctx, max(n.store.times.snapshot, snapshotEffort*time.Since(began)))
+// lacking says that a new one is to be written, from all rows.
+func (n *snapshots) lacking() bool {
+	return n.path != "" && (n.file == nil && !time.Now().Before(n.again) || n.added > max(1<<20, n.base))
+}
+
+// begin begins a new snapshot. It never returns nil: where it can't be written, or there is to
+// be none, the rows go nowhere.
+func (n *snapshots) begin() *newSnapshot {
+	s := &newSnapshot{of: n, began: time.Now()}
+	if n.path == "" {
+		return s
+	}
+	s.file, s.err = os.CreateTemp(filepath.Dir(n.path), "."+filepath.Base(n.path)+"-*") // 0600
+	if s.err == nil {
+		s.out = bufio.NewWriterSize(s.file, 1<<20)
+		s.line(snapshotHead{snapshotVersion, n.store.now().UTC()})
+	}
+	return s
+}
+
+// A newSnapshot is one that is being written beside the old one.
+type newSnapshot struct {
+	of    *snapshots
+	began time.Time
+	file  *os.File
+	out   *bufio.Writer // nil: nothing is written
+	rows  int
+	err   error
+}
+
+func (s *newSnapshot) line(value any) {
+	if s.out != nil && s.err == nil {
+		s.err = writeLine(s.out, value)
 	}
 }
 
-// last writes the snapshot once more if records have changed since.
-func (n *snapshots) last() {
-	select {
-	case <-n.dirty:
-		ctx, cancel := context.WithTimeout(context.Background(), 2*n.store.times.call)
-		defer cancel()
-		n.write(ctx)
-	default:
-	}
+func (s *newSnapshot) put(w *row) {
+	s.line(w)
+	s.rows++
 }
 
-// write writes a new file and puts it in the place of the old one. Where that fails, the old
-// one stays, and records are due again.
-func (n *snapshots) write(ctx context.Context) {
-	err := n.replace(ctx)
-	if err == nil {
+// commit puts it in place of the old one.
+func (s *newSnapshot) commit() {
+	if s.of.path == "" {
 		return
 	}
-	n.due()
-	if ctx.Err() == nil {
-		n.follower.Bad(fmt.Errorf("the snapshot %q can't be written: %w", n.path, err))
+	s.line(snapshotEnd{&s.rows})
+	if s.err == nil {
+		s.err = errors.Join(s.out.Flush(), s.file.Sync())
+	}
+	if s.err == nil {
+		s.err = os.Rename(s.file.Name(), s.of.path)
+	}
+	if s.err != nil {
+		s.abandon()
+		s.of.failed(s.err, time.Since(s.began))
+		return
+	}
+	s.of.close()
+	info, _ := s.file.Stat() // what was just synced has a size
+	s.of.file, s.of.base, s.of.added = s.file, info.Size(), 0
+}
+
+// abandon leaves the old one as it is.
+func (s *newSnapshot) abandon() {
+	if s.file != nil {
+		s.file.Close()
+		os.Remove(s.file.Name())
 	}
 }
 
-func (n *snapshots) replace(ctx context.Context) error {
-	f, err := os.CreateTemp(filepath.Dir(n.path), "."+filepath.Base(n.path)+"-*") // 0600
+// add notes the rows that some users have now.
+func (n *snapshots) add(users map[string][]row) {
+	if n.file == nil {
+		return
+	}
+	var b bytes.Buffer
+	var err error
+	for login, rows := range users {
+		count := len(rows)
+		err = errors.Join(err, writeLine(&b, snapshotUser{&login, &count}))
+		for i := range rows {
+			err = errors.Join(err, writeLine(&b, &rows[i]))
+		}
+	}
+	if err == nil {
+		_, err = n.file.Write(b.Bytes())
+	}
+	if err == nil {
+		err = n.file.Sync()
+	}
+	n.added += int64(b.Len())
 	if err != nil {
-		return err
+		n.failed(err, 0)
 	}
-	defer os.Remove(f.Name()) // does nothing after Rename
-	out := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(n.store.writeSnapshot(ctx, out), out.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), n.path)
 }
 
-// writeSnapshot writes all rows of the database, as they are at one time.
-func (s *Store) writeSnapshot(ctx context.Context, out io.Writer) error {
-	db, err := s.use(ctx)
-	if err != nil {
-		return err
+// failed removes what is no longer what the database has: who began with that would send mail the
+// old way.
+func (n *snapshots) failed(err error, took time.Duration) {
+	n.close()
+	n.again = time.Now().Add(max(n.store.times.snapshot, snapshotEffort*took))
+	if gone := os.Remove(n.path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
 	}
+	n.follower.Bad(fmt.Errorf("the snapshot %q can't be written: %w", n.path, err))
+}
+
+func (n *snapshots) close() {
+	if n.file != nil {
+		n.file.Close()
+		n.file = nil
+	}
+}
+
+func writeLine(out io.Writer, value any) error {
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
-	if err := lines.Encode(snapshotHead{snapshotVersion, s.now().UTC()}); err != nil {
-		return err
-	}
-	count := 0
-	var failed error
-	err = s.eachRow(ctx, db, func(w *row, err error) bool {
-		if err == nil {
-			failed = lines.Encode(w)
-			count++
-		}
-		return failed == nil
-	}, "")
-	if err := errors.Join(err, failed); err != nil {
-		return err
-	}
-	return lines.Encode(snapshotEnd{&count})
+	return lines.Encode(value)
 }
 
 // read returns the records of the snapshot, or errNoSnapshot.
@@ -160,49 +194,119 @@ func (n *snapshots) read() (map[string][]Record, error) {
 		return nil, fmt.Errorf("the snapshot can't be read: %w", err)
 	}
 	defer f.Close()
-	users := make(map[string][]Record)
-	hosts := make(map[string]string)
-	err = readSnapshot(f, func(w *row) {
-		r, err := w.record(n.store.config.Keys)
-		var bad *RowError
-		if errors.As(err, &bad) {
-			n.follower.Bad(bad)
-		}
-		if usable(err) {
-			share(&r, hosts)
-			users[r.Login] = append(users[r.Login], r)
-		}
-	})
+	rows, err := readSnapshot(f)
 	if err != nil {
 		return nil, fmt.Errorf("the snapshot %q can't be used: %w", n.path, err)
+	}
+	users := make(map[string][]Record)
+	hosts := make(map[string]string)
+	for login, list := range rows {
+		for i := range list {
+			r, err := list[i].record(n.store.config.Keys)
+			var bad *RowError
+			if errors.As(err, &bad) {
+				n.follower.Bad(bad)
+			}
+			if usable(err) {
+				share(&r, hosts)
+				users[login] = append(users[login], r)
+			}
+		}
 	}
 	return users, nil
 }
 
-// readSnapshot calls f for each row. A file that ends before its end is an error: who is not
-// in it may have been.
-func readSnapshot(in io.Reader, f func(*row)) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 4<<10), maxSnapshotLine)
+// readSnapshot returns the rows of each user. A file that ends before the end of the rows with
+// which it began is an error: who is not in it may have been. What was being added when the
+// process ended, nobody has acted on.
+func readSnapshot(in io.Reader) (map[string][]row, error) {
+	lines := &snapshotLines{in: bufio.NewReaderSize(in, maxSnapshotLine)}
 	var head snapshotHead
-	if !lines.Scan() || strictJSON(lines.Bytes(), &head) != nil || head.Version != snapshotVersion {
-		return errors.Join(lines.Err(), errors.New("it does not begin as a snapshot does"))
+	if err := lines.next(&head); err != nil || head.Version != snapshotVersion {
+		return nil, errors.New("it does not begin as a snapshot does")
 	}
-	for n := 0; lines.Scan(); n++ {
-		var end snapshotEnd
-		if strictJSON(lines.Bytes(), &end) == nil && end.Rows != nil {
-			if *end.Rows != n || lines.Scan() {
-				return fmt.Errorf("it has %d lines, and says %d", n, *end.Rows)
-			}
-			return lines.Err()
-		}
-		w, err := parseRow(lines.Bytes())
+	users := make(map[string][]row)
+	for n := 0; ; n++ {
+		text, err := lines.text()
 		if err != nil {
-			return fmt.Errorf("line %d: %w", n+2, err)
+			return nil, fmt.Errorf("its end is missing: %w", err)
 		}
-		f(&w)
+		var end snapshotEnd
+		if strictJSON(text, &end) == nil && end.Rows != nil {
+			if *end.Rows != n {
+				return nil, fmt.Errorf("it has %d lines, and says %d", n, *end.Rows)
+			}
+			break
+		}
+		w, err := parseRow(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", lines.n, err)
+		}
+		users[w.Login] = append(users[w.Login], w)
 	}
-	return errors.Join(lines.Err(), errors.New("its end is missing"))
+	for {
+		login, rows, err := lines.user()
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return users, nil
+		case err != nil:
+			return nil, fmt.Errorf("line %d: %w", lines.n, err)
+		case len(rows) == 0:
+			delete(users, login)
+		default:
+			users[login] = rows
+		}
+	}
+}
+
+// snapshotLines are the lines of a snapshot.
+type snapshotLines struct {
+	in *bufio.Reader
+	n  int
+}
+
+// text returns the next line; io.ErrUnexpectedEOF says that it was cut off.
+func (l *snapshotLines) text() ([]byte, error) {
+	l.n++
+	line, err := l.in.ReadSlice('\n')
+	if err == io.EOF && len(line) > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return line, err
+}
+
+func (l *snapshotLines) next(value any) error {
+	text, err := l.text()
+	if err == nil && strictJSON(text, value) != nil {
+		err = errors.New("it is not a line as a snapshot has it")
+	}
+	return err
+}
+
+// user returns the rows that a user has since a change.
+func (l *snapshotLines) user() (login string, rows []row, err error) {
+	var head snapshotUser
+	if err := l.next(&head); err != nil {
+		return "", nil, err
+	}
+	if head.Login == nil || head.Rows == nil || *head.Rows < 0 {
+		return "", nil, errors.New("it is not a change as a snapshot has it")
+	}
+	for range *head.Rows {
+		text, err := l.text()
+		if err != nil {
+			return "", nil, err
+		}
+		w, err := parseRow(text)
+		if err == nil && w.Login != *head.Login {
+			err = errors.New("it is the row of another user")
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		rows = append(rows, w)
+	}
+	return *head.Login, rows, nil
 }
 
 // parseRow reads one line of a snapshot.
