@@ -31,6 +31,7 @@ var layers = map[string]string{
 	"milter/lookup":            "milter/accept",
 	"milter/tlsprobe":          "policy",
 	"cmd/internal/lab":         "",
+	"cmd/internal/labpostgres": "cmd/internal/lab",
 	"cmd/internal/visible":     "",
 	"cmd/internal/admin":       "milter milter/accept milter/lookup policy policy/auth/dns policy/config cmd/internal/visible",
 	"cmd/internal/portal":      "milter/tlsprobe policy policy/config policy/identity cmd/internal/visible",

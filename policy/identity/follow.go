@@ -221,7 +221,7 @@ func (w *watcher) compare(ctx context.Context) error {
 
 // last returns the end of the history.
 func (s *Store) last(ctx context.Context, q queryer) (p point, err error) {
-	rows, err := s.query(ctx, q, "SELECT feed.last, COALESCE(changes.token, '') FROM feed LEFT JOIN changes ON changes.id = feed.last")
+	rows, err := s.query(ctx, q, "SELECT last, COALESCE((SELECT token FROM changes WHERE id = feed.last), '') FROM feed")
 	if err != nil {
 		return p, err
 	}

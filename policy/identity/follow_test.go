@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -164,9 +166,11 @@ func TestFollowLostNotification(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		times func(*times)
+		lost  bool
 	}{
-		{"connected again", func(n *times) { n.compareServer = time.Hour }},
-		{"compared", func(n *times) { n.retryMin, n.retryMax, n.compareServer = time.Hour, time.Hour, 20*time.Millisecond }},
+		{"connected again", func(n *times) { n.compareServer = time.Hour }, true},
+		{"compared", func(n *times) { n.retryMin, n.retryMax, n.compareServer = time.Hour, time.Hour, 20*time.Millisecond }, true},
+		{"not lost, but tried all the time", func(n *times) { n.ping, n.compareServer = time.Millisecond, time.Hour }, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			database := postgresDatabase(t)
@@ -179,13 +183,15 @@ func TestFollowLostNotification(t *testing.T) {
 			conn, err := pgx.Connect(t.Context(), database)
 			must(t, err)
 			defer conn.Close(context.Background())
-			const listening = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listener' AND query LIKE 'LISTEN%'"
+			const listening = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'listener' AND (query LIKE 'LISTEN%' OR query LIKE '-- ping%')"
 			var n int
 			r.await(t, "the listener", func() bool {
 				must(t, conn.QueryRow(t.Context(), "SELECT count(*) "+listening).Scan(&n))
 				return n == 1
 			})
-			must(t, conn.QueryRow(t.Context(), "SELECT count(pg_terminate_backend(pid)) "+listening).Scan(&n))
+			if test.lost {
+				must(t, conn.QueryRow(t.Context(), "SELECT count(pg_terminate_backend(pid)) "+listening).Scan(&n))
+			}
 			rename(t, there, alice, partner, "Another")
 			r.awaitName(t, alice, "Another")
 			if len(r.downs) > 0 {
@@ -241,6 +247,108 @@ func TestFollowOutage(t *testing.T) {
 		stop()
 		must(t, late.Close())
 	}
+}
+
+// A frozenProxy stands before a server, and can stop to pass on what either side says,
+// without a word: as a firewall, or a host that has lost its power.
+type frozenProxy struct {
+	listener net.Listener
+	serving  sync.WaitGroup
+
+	mu     sync.Mutex
+	frozen bool
+	conns  []net.Conn
+}
+
+func newFrozenProxy(t testing.TB, server string) *frozenProxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	p := &frozenProxy{listener: l}
+	p.serving.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", server)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, near, far)
+			p.mu.Unlock()
+			p.serving.Go(func() { p.pass(near, far) })
+			p.serving.Go(func() { p.pass(far, near) })
+		}
+	})
+	t.Cleanup(func() { l.Close(); p.freeze(false); p.serving.Wait() })
+	return p
+}
+
+func (p *frozenProxy) pass(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		frozen := p.frozen
+		p.mu.Unlock()
+		if frozen {
+			continue // it is lost
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// freeze begins, or ends with all connections.
+func (p *frozenProxy) freeze(frozen bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen = frozen
+	for _, c := range p.conns {
+		if !frozen {
+			c.Close()
+		}
+	}
+}
+
+// U8: a server from which nothing is heard any more holds nobody up: neither those who call,
+// nor the daemon that begins.
+func TestFollowSilence(t *testing.T) {
+	database, err := url.Parse(postgresDatabase(t))
+	must(t, err)
+	proxy := newFrozenProxy(t, database.Host)
+	direct := newStore(t, Config{Database: database.String()})
+	database.Host = proxy.listener.Addr().String()
+	intervals := defaultTimes
+	intervals.call, intervals.connect, intervals.compareServer = intervals.call/10, intervals.connect/10, intervals.compareServer/100
+	c := Config{Database: database.String(), Keys: direct.config.Keys, times: &intervals}
+	s := newStore(t, c)
+	must(t, s.Add(t.Context(), alice, active(alice, partner)))
+	r, _ := follow(t, s, "")
+	r.await(t, "the load", func() bool { return r.synced > 0 })
+	proxy.freeze(true)
+	r.await(t, "it to be down", func() bool { return len(r.downs) == 1 })
+	_, err = s.List(t.Context(), alice)
+	wantError(t, err, ErrUnavailable)
+	late, err := New(c)
+	must(t, err)
+	defer late.Close()
+	wantError(t, late.Remove(t.Context(), alice, alice, partner), ErrUnavailable)
+	_, stop := follow(t, late, "")
+	stop() // nor one that ends
+	rename(t, direct, alice, partner, "Another")
+	proxy.freeze(false)
+	r.awaitName(t, alice, "Another")
+	r.await(t, "it to be up", func() bool { return r.ups == 1 })
 }
 
 // A backup that is restored has another history, whether it is shorter, as long, or longer

@@ -2,10 +2,31 @@
 // beside the sections [user] and [user-gateway] of the configuration, which are the
 // administrator's. What comes from either is the same value, a [policy.Identity].
 //
-// The database is SQLite, in a file, or PostgreSQL, which several mail servers share. Mail
-// never waits for it: a daemon holds all identities in memory, is told of every change
-// ([Store.Follow]), and keeps what it knows while the database is away. Passwords of users'
-// servers are encrypted in it, see [Keyring].
+// # The database
+//
+// It is SQLite, in a file, or PostgreSQL, which several mail servers share. A [Store] makes
+// its tables, and brings those of an older version up to date, when it is used first. Each
+// change is one transaction, and no two are made at the same time, on whichever host: it is
+// there with the row that says what was changed and by whom, or not at all. These rows are
+// numbered without gaps, and each has a random token.
+//
+// # Following
+//
+// Mail never waits for the database: a daemon holds all records in memory ([Store.Follow]).
+// It asks for the last change's number four times a second (SQLite), or when it is notified
+// and every ten seconds (PostgreSQL), and loads the records of the users whom the changes
+// since the last one that it knows are about. Where that one is not there, or has another
+// token, the history is another, that of a backup: then all is loaded again. While the
+// database is away, what is known stays in force; and a daemon that begins then does so with
+// a snapshot, a file beside it.
+//
+// # Passwords
+//
+// Passwords of users' servers are encrypted, in the database and in the snapshot, with a key
+// that is in neither: see [Keyring]. Nothing that comes from the database is believed: who
+// can write it, but has no key, can take addresses away from users, and give them some, but
+// can't have a password sent to another server than the one that it was entered for, or put
+// anything into an answer for the mail server that [Record.Check] would refuse.
 package identity
 
 import (

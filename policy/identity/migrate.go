@@ -9,7 +9,6 @@ import (
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // The SQL of each schema version, in the folder of each database. What has been released is
@@ -21,10 +20,10 @@ var migrations embed.FS
 // schemaTable remembers which migrations a database has had.
 const schemaTable = "schema_version"
 
-// migrate brings the database to the schema that this program knows. Of several that begin
-// at once, one does it, and the others wait.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, locker lock.SessionLocker) error {
-	p, err := migrator(db, dialect, folder, locker)
+// migrate brings the database to the schema that this program knows. The caller, or an
+// option, sees to it that of several that begin at once one does it, and the others wait.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder string, options ...goose.ProviderOption) error {
+	p, err := migrator(db, dialect, folder, options...)
 	if err != nil {
 		return err
 	}
@@ -38,10 +37,10 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, folder stri
 	return err
 }
 
-func migrator(db *sql.DB, dialect goose.Dialect, folder string, locker lock.SessionLocker) (*goose.Provider, error) {
+func migrator(db *sql.DB, dialect goose.Dialect, folder string, options ...goose.ProviderOption) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations/"+folder)
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(dialect, db, files, goose.WithSessionLocker(locker), goose.WithTableName(schemaTable), goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(dialect, db, files, append(options, goose.WithTableName(schemaTable), goose.WithDisableGlobalRegistry(true))...)
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 )
 
 // older makes a database as an older version has left it, with the migrations up to version,
@@ -23,14 +22,11 @@ func older(t *testing.T, database string, version int64, statements ...string) {
 		must(t, kind.create())
 		db, err = sql.Open("sqlite", "file:"+kind.path+"?"+kind.options())
 		must(t, err)
-		p, err = migrator(db, goose.DialectSQLite3, "sqlite", &directoryLock{path: t.TempDir()})
+		p, err = migrator(db, goose.DialectSQLite3, "sqlite")
 	case *postgres:
 		db, err = sql.Open("pgx", kind.url)
 		must(t, err)
-		var locker lock.SessionLocker
-		locker, err = lock.NewPostgresSessionLocker()
-		must(t, err)
-		p, err = migrator(db, goose.DialectPostgres, "postgres", locker)
+		p, err = migrator(db, goose.DialectPostgres, "postgres")
 	}
 	must(t, err)
 	defer db.Close()

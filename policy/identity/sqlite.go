@@ -54,13 +54,20 @@ func (f *sqlite) open(ctx context.Context, t times) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Of several that begin at once, one makes the first connection, and the tables: to turn
+	// the write-ahead log on, SQLite does not wait for others.
+	unlock, err := lockDirectory(ctx, filepath.Dir(f.path))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: f.path, RawQuery: f.options()}).String())
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
-	if err := migrate(ctx, db, goose.DialectSQLite3, "sqlite", &directoryLock{path: filepath.Dir(f.path)}); err != nil {
+	if err := migrate(ctx, db, goose.DialectSQLite3, "sqlite"); err != nil {
 		return nil, errors.Join(fmt.Errorf("%q: %w", f.path, err), db.Close())
 	}
 	f.mu.Lock()

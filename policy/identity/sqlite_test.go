@@ -2,9 +2,12 @@ package identity
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -118,4 +121,29 @@ func TestSQLiteLocked(t *testing.T) {
 	}
 	must(t, tx.Rollback())
 	must(t, s.Add(t.Context(), alice, record(alice, partner)))
+}
+
+// Commands come and go, each with a connection of its own, which makes and removes SQLite's
+// other files: none of them disturbs another.
+func TestSQLiteComeAndGo(t *testing.T) {
+	database, keys := sqliteDatabase(t), newKeyring(t)
+	var commands sync.WaitGroup
+	for i := range 4 {
+		commands.Go(func() {
+			for j := range 10 {
+				s, err := Open(t.Context(), Config{Database: database, Keys: keys})
+				if err == nil {
+					err = errors.Join(s.Add(t.Context(), admin, record(fmt.Sprintf("user%d@example.com", i), fmt.Sprintf("a%d@partner.example", j))), s.Close())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	commands.Wait()
+	history, err := newStore(t, Config{Database: database, Keys: keys}).History(t.Context(), "", "", 100)
+	if must(t, err); len(history) != 40 {
+		t.Errorf("%d changes, want 40", len(history))
+	}
 }

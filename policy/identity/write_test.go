@@ -286,7 +286,7 @@ func TestImport(t *testing.T) {
 func TestAtOnce(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		keys := newKeyring(t)
-		stores := make([]*Store, 4)
+		stores := make([]*Store, 8)
 		var opening sync.WaitGroup
 		for i := range stores { // nobody has made the tables yet
 			opening.Go(func() {
