@@ -127,14 +127,18 @@ func (p *person) until(condition string) {
 	}
 }
 
-// enter writes into a field, in place of what is there.
+// enter writes into a field, in place of what is there. Keys that come while a page still settles
+// are lost: as a person would, it looks at what it has written.
 func (p *person) enter(name, text string) {
 	p.t.Helper()
-	p.focus("#" + name)
-	p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(2)), chromedp.KeyEvent(kb.Delete))
-	if text != "" {
-		p.do(chromedp.KeyEvent(text))
+	for range 20 {
+		p.focus("#" + name)
+		p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(2)), chromedp.KeyEvent(kb.Delete), chromedp.KeyEvent(text))
+		if ask[string](p, fmt.Sprintf("document.getElementById(%q).value", name)) == text {
+			return
+		}
 	}
+	p.t.Fatalf("%s doesn't take what is typed", name)
 }
 
 // press activates a link or a button, and waits for the next page.

@@ -100,7 +100,7 @@ var english = catalogue{
 	"way.ours.sender":    "Goes out through our own servers. Recipients may see that it was sent on behalf of this address by {account}.",
 	"way.notUsed":        "Your server {server} is not used, as the administrator does not allow it. Mail goes out through our own servers.",
 	"way.notUsed.sender": "Your server {server} is not used, as the administrator does not allow it. Mail goes out through our own servers, and recipients may see that it was sent on behalf of this address by {account}.",
-	"way.pending":        "It can be used once you have entered the code that was sent there. It then goes out through {server}.",
+	"way.pending":        "It can be used once you have entered the code that was sent there. Mail from it then goes out through {server}.",
 	"way.pending.ours":   "It can be used once you have entered the code that was sent there.",
 	"way.disabled":       "Mail from it is not accepted. Please ask your administrator.",
 	"way.noPassword":     "The stored password cannot be read any more. Please enter it again under “Change”; until then, mail from this address waits.",
