@@ -247,12 +247,6 @@ func serverOf(g *policy.UserGateway) string {
 	return host + ":" + strconv.Itoa(int(g.Port))
 }
 
-// find returns a record.
-func (s *openStore) find(ctx context.Context, login, address string) (identity.Record, error) {
-	r, err := s.Get(ctx, login, address)
-	return r, s.explain(err, login, address)
-}
-
 // compareWho is the order of the lists.
 func compareWho(aLogin, aAddress, bLogin, bAddress string) int {
 	return cmp.Or(strings.Compare(aLogin, bLogin), strings.Compare(aAddress, bAddress))
