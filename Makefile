@@ -28,6 +28,7 @@ demo: build ## what gatemilter does, shown with a throw-away Postfix
 bench: ## speed, each beside something else in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/received ./policy
 	$(GO) test -run '^$$' -bench . -benchmem ./policy/auth/...
+	$(GO) test -run '^$$' -bench . -benchmem ./policy/identity
 	$(GO) test -run '^$$' -bench . ./milter ./milter/lookup
 	$(GO) test -run '^$$' -bench . ./cmd/internal/daemon
 	$(GO) test -run '^$$' -bench . ./cmd/gatemilter

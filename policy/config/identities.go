@@ -169,8 +169,9 @@ func (f fields) checkPostgres(text string) error {
 			return fmt.Errorf("passfile: %w", err)
 		}
 	}
-	if hosts := u.Hostname() + options.Get("host"); options.Get("sslmode") != "verify-full" && !isNear(hosts) {
-		f.doubt(databaseKey, "whoever is on the way to the database can change who may write as whom: add sslmode=verify-full, which demands TLS and the server's right name")
+	// Without the option, the store demands it of a server elsewhere.
+	if mode := options.Get("sslmode"); mode != "" && mode != "verify-full" && !isNear(u.Hostname()+options.Get("host")) {
+		f.doubt(databaseKey, "with sslmode=%s, whoever is on the way to the database can change who may write as whom: write sslmode=verify-full, which is the default, and demands TLS and the server's right name", mode)
 	}
 	return nil
 }

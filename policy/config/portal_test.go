@@ -98,6 +98,8 @@ func TestIdentitiesDatabase(t *testing.T) {
 		{portal, "sqlite:/var/lib/gatemilter/identities.db", true},
 		{portal + "[identities]\ndatabase = sqlite:/x.db\n", "sqlite:/x.db", true},
 		{"[identities]\ndatabase = postgres://u@h.example/d?sslmode=verify-full\n", "postgres://u@h.example/d?sslmode=verify-full", false},
+		{"[identities]\ndatabase = postgres://u@h.example/d\n", "postgres://u@h.example/d", false},
+		{"[identities]\ndatabase = postgres://u@localhost/d?sslmode=disable\n", "postgres://u@localhost/d?sslmode=disable", false},
 	} {
 		got, err := config.Parse("x", []byte(c.text))
 		if err != nil {
@@ -109,6 +111,7 @@ func TestIdentitiesDatabase(t *testing.T) {
 			t.Errorf("%q: database %q, self-service %v, lookup %v", c.text, got.Identities.Database, o.SelfService, got.Settings.AsksLookup())
 		}
 		compare(t, "ports", got.Portal.Ports != nil, true)
+		compare(t, "warnings", got.Warnings, []config.Problem(nil))
 	}
 }
 

@@ -119,9 +119,9 @@ func (p *postgres) open(ctx context.Context, t times) (*sql.DB, error) {
 	db.SetConnMaxIdleTime(time.Minute)
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, uint64(t.migrate/time.Second)))
 	if err == nil {
-		// Whether there is a server at all is to be known soon; preparing the tables takes its
-		// time.
-		err = ping(ctx, db, t.connect)
+		// Whether there is a server at all, of those that the URL names, is to be known soon;
+		// preparing the tables takes its time.
+		err = ping(ctx, db, t.connect*time.Duration(1+len(c.Fallbacks)))
 	}
 	if err == nil {
 		err = migrate(ctx, db, goose.DialectPostgres, "postgres", locker)
@@ -204,7 +204,7 @@ func (p *postgres) listenOnce(ctx context.Context, t times, changed func()) bool
 	if err != nil {
 		return false
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(ctx, conn, t.connect)
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return false
 	}
@@ -223,6 +223,13 @@ func (p *postgres) listenOnce(ctx context.Context, t times, changed func()) bool
 			return true
 		}
 	}
+}
+
+// hangUp closes a connection, also one at whose other end nobody is.
+func hangUp(ctx context.Context, conn *pgx.Conn, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	conn.Close(ctx)
 }
 
 // alive tries a connection of which nothing is heard: a firewall may have forgotten it.

@@ -147,3 +147,65 @@ func withQuery(t testing.TB, raw, key, value string) string {
 	u.RawQuery = q.Encode()
 	return u.String()
 }
+
+// A database on another host is one whose certificate is verified, unless the URL says
+// otherwise.
+func TestPostgresURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"postgres://u@db.example/d":                                "verify-full",
+		"postgres://u@192.0.2.1:5433/d?passfile=/x":                "verify-full",
+		"postgres://u@a.example:5432,b.example:5432/d":             "verify-full",
+		"postgres://u@localhost/d?host=db.example":                 "verify-full",
+		"postgres://u@db.example/d?sslmode=require":                "require",
+		"postgres://u@localhost/d":                                 "",
+		"postgresql://u@[::1]:5432/d":                              "",
+		"postgres://u@/d?host=/var/run/postgresql":                 "",
+		"postgres://u@127.0.0.1/d?passfile=/etc/gatemilter/pgpass": "",
+	} {
+		p, err := newPostgres(raw)
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		u, err := url.Parse(p.url)
+		must(t, err)
+		if got := u.Query().Get("sslmode"); got != want {
+			t.Errorf("%s: sslmode %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// The password is in a file, which is read for each connection. One that everybody can read
+// is refused; and no error has a password in it.
+func TestPassfile(t *testing.T) {
+	database := postgresDatabase(t)
+	good := must2(os.ReadFile(must2(url.Parse(database)).Query().Get("passfile")))
+	passfile := filepath.Join(t.TempDir(), "pgpass")
+	s, err := New(Config{Database: withQuery(t, database, "passfile", passfile), Keys: newKeyring(t)})
+	must(t, err)
+	defer s.Close()
+	for _, test := range []struct {
+		text string
+		mode os.FileMode
+		want string
+	}{
+		{"", 0, "no such file"},
+		{string(good), 0o604, "run chmod o= on it"},
+		{"*:*:*:*:wr0ng hunter2\n", 0o600, "password authentication failed"},
+		{string(good), 0o600, ""},
+	} {
+		if test.mode != 0 {
+			must(t, os.WriteFile(passfile, []byte(test.text), test.mode))
+			must(t, os.Chmod(passfile, test.mode))
+		}
+		_, err := s.List(t.Context(), alice)
+		if test.want == "" {
+			must(t, err)
+			continue
+		}
+		wantError(t, err, ErrUnavailable)
+		if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), password) {
+			t.Errorf("error %q, want %q", err, test.want)
+		}
+	}
+}

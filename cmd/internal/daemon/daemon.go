@@ -4,7 +4,8 @@
 //
 // A configuration is one immutable generation. Reading it again builds the new one
 // completely, and only then swaps one pointer; each message keeps the
-// generation in which it began.
+// generation in which it began. A change in the database of identities makes another
+// generation of the same configuration, which shares all that is unchanged.
 package daemon
 
 import (

@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -434,6 +436,48 @@ func TestU7NoProbeInside(t *testing.T) {
 	p.write("[user bob", fmt.Sprintf("[user-gateway bob@home.example bob@club.example]\nserver = 127.0.0.1:%d\npassword = x\n[user bob", port))
 	check(t, d.reload())
 	served("at a server of the administrator's choice")
+}
+
+// O10: Sendmail would cut a login that is too long, and be refused for it: such mail waits.
+func TestSendmailLongLogin(t *testing.T) {
+	p := newPlace(t, "")
+	p.write()
+	r := attached(doraLogin, doraClub, "mail.club.example", 0, 0)
+	r.Gateway.Username = strings.Repeat("u", 200)
+	check(t, p.command().Add(t.Context(), "root", r))
+	d, _ := p.start()
+	decides(t, d, doraLogin, doraClub, byClub)
+	asks(t, d)(sendmail.TableLogin, "user:587;192.0.2.1;<[mail.club.example]>;<"+doraLogin+">;<"+doraClub+">", "Sendmail can't log in with more than 180")
+}
+
+// U6: a command's changes are in the journal like the daemon's, and on stderr where there is none.
+func TestU6AuditOfCommands(t *testing.T) {
+	change := identity.Change{ID: 7, By: "root (command)", Action: identity.Removed, Login: doraLogin, Address: doraClub, Detail: "hello"}
+	withJournald(t, func(j *journald) {
+		report, done := AuditIdentities(io.Discard)
+		report(change)
+		done()
+		entries := j.entries()
+		if len(entries) != 1 {
+			t.Fatalf("entries %v", entries)
+		}
+		for field, want := range map[string]string{"MESSAGE": "identity removed", "MESSAGE_ID": identityEvent.String, "BY": "root (command)", "LOGIN": doraLogin, "ADDRESS": doraClub, "DETAIL": "hello"} {
+			if got := fmt.Sprint(entries[0][field]); got != want {
+				t.Errorf("%s is %q, want %q", field, got, want)
+			}
+		}
+		j.kill()
+		if err := os.Remove(journalPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		report, done = AuditIdentities(&stderr)
+		report(change)
+		done()
+		if !strings.Contains(stderr.String(), "identity removed") || !strings.Contains(stderr.String(), doraClub) {
+			t.Errorf("stderr %q", stderr.String())
+		}
+	})
 }
 
 // What changes with [identities] and [portal] at a restart only is said.
