@@ -59,7 +59,7 @@ Example
 				return err
 			}
 			e.mode = cfg.Policy.Mode()
-			p, _ := withDatabase(ctx, cfg, rules.Policy, e.message.Login, io)
+			p, _, _ := withDatabase(ctx, cfg, rules.Policy, e.message.Login, io)
 			e.verdict = p.Evaluate(ctx, &e.message, rules.Checker)
 			e.ways = waysOf(cfg, &e.message, &e.verdict)
 			if *json {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -245,12 +244,6 @@ func serverOf(g *policy.UserGateway) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + strconv.Itoa(int(g.Port))
-}
-
-// find returns a record.
-func (s *openStore) find(ctx context.Context, login, address string) (identity.Record, error) {
-	r, err := s.Get(ctx, login, address)
-	return r, s.explain(err, login, address)
 }
 
 // compareWho is the order of the lists.

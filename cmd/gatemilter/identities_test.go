@@ -88,6 +88,63 @@ func TestU6AddTriesTheLogin(t *testing.T) {
 	}
 }
 
+// U4, U6: what is in a file moves to a PostgreSQL that several mail servers share; there, a new key
+// is told to all of them before it is used; and while the server is away, that is said.
+func TestU6MovesToPostgres(t *testing.T) {
+	if err := lab.NeedPostgres(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	p, err := lab.StartPostgres(t.Context(), lab.PostgresConfig{Password: "hunter9"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	from, to := newIdentityHost(t, ""), newIdentityHost(t, "")
+	text := strings.Replace(string(must(os.ReadFile(to.path))), "sqlite:"+to.dir+"/state/identities.db", p.URL()+"\nsnapshot_file = "+to.dir+"/state/snapshot", 1)
+	if err := os.WriteFile(to.path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := filepath.Join(from.dir, "all.jsonl")
+	for _, c := range []struct {
+		h     *identityHost
+		stdin string
+		args  []string
+		says  string
+	}{
+		{from, "hunter2\n", []string{"add", "alice@example.com", "alice@partner.example", "--server", "smtp.partner.example", "--password-file", "-", "--untested"}, "may write as"},
+		{from, "", []string{"export", "--with-passwords", all}, ""},
+		{to, "", []string{"import", all}, "1 added, 0 replaced, 0 as they were"},
+		{to, "", []string{"list"}, "alice@partner.example  smtp.partner.example:587  active"},
+		{to, "", []string{"show", "alice@example.com"}, "imported"},
+		{to, "", []string{"disable", "alice@example.com", "alice@partner.example"}, "may no longer write as"},
+	} {
+		if said, done := c.h.run(c.stdin, c.args...); !done || !strings.Contains(said, c.says) || strings.Contains(said, "hunter") {
+			t.Fatalf("%q: %v, %s; want %s", c.args, done, said, c.says)
+		}
+	}
+	// The new key is last on all servers, then first on all, then the only one.
+	old, key := string(must(os.ReadFile(to.key))), identity.NewKey()+"\n"
+	for _, step := range []struct{ keys, says string }{{old + key, "Encrypted anew: 0 passwords."}, {key + old, "Encrypted anew: 1 password."}, {key, "Encrypted anew: 0 passwords."}} {
+		if err := os.WriteFile(to.key, []byte(step.keys), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if said, done := to.run("", "rekey"); !done || !strings.Contains(said, step.says) {
+			t.Errorf("%v, %s; want %s", done, said, step.says)
+		}
+	}
+	after := filepath.Join(to.dir, "after.jsonl")
+	if said, done := to.run("", "export", "--with-passwords", after); !done || !bytes.Contains(must(os.ReadFile(after)), []byte("hunter2")) {
+		t.Errorf("%v, %s", done, said)
+	}
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	said, done := to.run("", "enable", "alice@example.com", "alice@partner.example")
+	if want := "the database can't be used at present: "; done || !strings.Contains(said, want) || !strings.Contains(said, moreByDoctor) || strings.Contains(said, "hunter") {
+		t.Errorf("%v, %s; want %s", done, said, want)
+	}
+}
+
 // What root does in a database that belongs to another user, that user does.
 func TestU6RootBecomesTheOwner(t *testing.T) {
 	if os.Geteuid() != 0 {

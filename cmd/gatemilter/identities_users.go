@@ -18,19 +18,22 @@ import (
 // withDatabase returns the policy with the users of the database beside those of the
 // configuration, as the daemon has them, and what the database has of that login. All users
 // count, as one's address is none of another's. Where the database can't be read, it says so, and
-// the policy stays as it is. A root becomes the owner of the database's directory.
-func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (*policy.Policy, []identity.Record) {
+// the policy stays as it is, and is not complete. A root becomes the owner of the database's
+// directory.
+func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (all *policy.Policy, records []identity.Record, complete bool) {
 	if cfg.Identities.Database == "" {
-		return p, nil
+		return p, nil, true
 	}
+	complete = true
 	users := make(map[string][]identity.Record)
 	if login != "" {
 		if err := databaseUsers(ctx, cfg, users); err != nil {
 			clear(users)
+			complete = false
 			fmt.Fprintf(io.err, "gatemilter: this is without what users have attached themselves: %s; run it as root\n", visible(err.Error()))
 		}
 	}
-	return p.WithDirectory(daemon.UsersOf(cfg, users)), users[policy.CanonicalLogin(login)]
+	return p.WithDirectory(daemon.UsersOf(cfg, users)), users[policy.CanonicalLogin(login)], complete
 }
 
 // databaseUsers reads all users of the database. It makes none where there is none yet, and needs

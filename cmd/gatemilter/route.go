@@ -52,8 +52,8 @@ Examples
 			if err != nil {
 				return err
 			}
-			p, records := withDatabase(ctx, cfg, cfg.Policy, *user, io)
-			if *user != "" && p.Directory().User(*user) == nil {
+			p, records, complete := withDatabase(ctx, cfg, cfg.Policy, *user, io)
+			if *user != "" && complete && p.Directory().User(*user) == nil {
 				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
 			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
