@@ -1,7 +1,7 @@
 // Command demo shows gatemilter at work: it starts a throw-away Postfix on loopback with
 // gatemilter beside it, sends a handful of messages, prints what became of each and why,
 // and cleans up; first for incoming mail, then for that of users, which leaves by mail
-// hosts on loopback. It is run by "make demo".
+// hosts on loopback, and at last for a user who attaches an address of hers in the portal. It is run by "make demo".
 //
 // Without root, or where Postfix can't be installed, it shows the same messages
 // through "gatemilter explain".
@@ -53,7 +53,10 @@ func run(ctx context.Context, program string) error {
 	if err := showInbound(ctx, program, ca); err != nil {
 		return err
 	}
-	return showOutbound(ctx, program, ca)
+	if err := showOutbound(ctx, program, ca); err != nil {
+		return err
+	}
+	return showSelfService(ctx, program, ca)
 }
 
 // needPostfix sees that Postfix is there and can be started, or says what to do.

@@ -46,42 +46,54 @@ type logLine struct {
 // newStage starts a Postfix as in c, with a certificate of the authority, and gatemilter with
 // these rules. The caller closes it.
 func newStage(ctx context.Context, program string, ca *lab.CA, c lab.Config, rules string) (_ *stage, err error) {
+	if c.Cert, err = ca.Issue(lab.Subject{CommonName: "mx.lab.test", Hosts: []string{"mx.lab.test"}}); err != nil {
+		return nil, err
+	}
+	s, err := newStageOf(ctx, ca, c)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.startDaemon(ctx, program, rules); err == nil {
+		err = s.setUp(ctx, program)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// newStageOf starts a Postfix as in c, and no gatemilter yet.
+func newStageOf(ctx context.Context, ca *lab.CA, c lab.Config) (_ *stage, err error) {
 	s := &stage{ca: ca, logRead: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
 	if s.dns, err = dnstest.Start(zone); err != nil {
 		return nil, err
 	}
 	c.Chroot = true
-	if c.Cert, err = ca.Issue(lab.Subject{CommonName: "mx.lab.test", Hosts: []string{"mx.lab.test"}}); err != nil {
-		return nil, err
-	}
 	if s.postfix, err = lab.Start(ctx, c); err != nil {
+		s.close()
 		return nil, err
 	}
-	if err = s.startDaemon(ctx, program, rules); err != nil {
-		return nil, err
-	}
-	return s, s.setUp(ctx, program)
+	return s, nil
 }
+
+func (s *stage) sockets() string { return filepath.Join(s.postfix.QueueDir(), "gatemilter") }
 
 // startDaemon runs gatemilter with its sockets in Postfix's queue directory, which Postfix
 // reaches chrooted too.
 func (s *stage) startDaemon(ctx context.Context, program, rules string) error {
-	dir := filepath.Join(s.postfix.QueueDir(), "gatemilter")
+	dir := s.sockets()
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
 	s.config = filepath.Join(s.postfix.ConfigDir(), "gatemilter.conf")
-	server := fmt.Sprintf("milter = unix:%[1]s/milter.sock\nlookup = unix:%[1]s/lookup.sock\nsocket_group = postfix\n[log]\nformat = json\n", dir)
+	server := fmt.Sprintf("milter = unix:%[1]s/milter.sock\nlookup = unix:%[1]s/lookup.sock\nadmin = unix:%[1]s/admin.sock\nsocket_group = postfix\n[log]\nformat = json\n", dir)
 	text := settings(server, s.dns.Addr(), rules)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err
 	}
 	s.daemon = exec.Command(program, "serve", "--config", s.config)
+	s.daemon.Env = s.trusting()
 	stderr, err := s.daemon.StderrPipe()
 	if err != nil {
 		return err
@@ -98,13 +110,18 @@ func (s *stage) startDaemon(ctx context.Context, program, rules string) error {
 // setUp tells Postfix of gatemilter, as the administrator would.
 func (s *stage) setUp(ctx context.Context, program string) error {
 	cmd := exec.CommandContext(ctx, program, "mta-setup", "postfix", "--postfix-config", s.postfix.ConfigDir(), "--config", s.config, "--apply")
-	// The demo's authority stands for those that the system trusts.
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(s.postfix.QueueDir(), "etc/ca.pem"))
+	cmd.Env = s.trusting()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mta-setup: %w: %s", err, out)
 	}
 	return s.postfix.Reload(ctx)
+}
+
+// trusting is an environment in which the demo's authority stands for those that the system
+// trusts.
+func (s *stage) trusting() []string {
+	return append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(s.postfix.QueueDir(), "etc/ca.pem"))
 }
 
 func (s *stage) readLog(r io.Reader) {
