@@ -127,18 +127,14 @@ func (p *person) until(condition string) {
 	}
 }
 
-// enter writes into a field, in place of what is there. Keys that come while a page still settles
-// are lost: as a person would, it looks at what it has written.
+// enter writes into a field, in place of what is there.
 func (p *person) enter(name, text string) {
 	p.t.Helper()
-	for range 20 {
-		p.focus("#" + name)
-		p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(2)), chromedp.KeyEvent(kb.Delete), chromedp.KeyEvent(text))
-		if ask[string](p, fmt.Sprintf("document.getElementById(%q).value", name)) == text {
-			return
-		}
+	p.focus("#" + name)
+	p.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(2)), chromedp.KeyEvent(kb.Delete), chromedp.KeyEvent(text))
+	if got := ask[string](p, fmt.Sprintf("document.getElementById(%q).value", name)); got != text {
+		p.t.Fatalf("%s has %q, not %q", name, got, text)
 	}
-	p.t.Fatalf("%s doesn't take what is typed", name)
 }
 
 // press activates a link or a button, and waits for the next page.
@@ -265,8 +261,9 @@ func TestBrowser(t *testing.T) {
 	p.press("form.card button")
 	p.sees("Error:", "This is not a complete mail address")
 	p.look("05-add-wrong")
+	// (Of Enter, the second half would already come to the field, and send the form.)
 	p.focus(".notice a[href='#address']")
-	p.do(chromedp.KeyEvent(kb.Enter))
+	p.do(chromedp.Evaluate[chromedp.Void]("document.activeElement.click()"))
 	p.until("location.hash === '#address' && document.querySelector('#address:target')")
 	p.enter("address", "alice@partner.example")
 	p.enter("name", "Alice Liddell")
