@@ -175,6 +175,25 @@ func testUserGateways(t *testing.T, on string, chroot bool) {
 	r.checkSecrets()
 }
 
+// O5: a server that shows its certificate only to who asks for it by name, as some of the largest
+// providers', is asked. (Sendmail can't.)
+func TestUserGatewayAskedByName(t *testing.T) {
+	ca := must(lab.NewCA("Partner CA"))
+	partner := newServer(t, lab.SinkConfig{Cert: must(ca.Issue(lab.Subject{Hosts: []string{"localhost"}})), SNI: true, Logins: map[string]string{"alice": alicesPassword}})
+	trust(t, ca)
+	r := newRelay(t, fmt.Sprintf("[outbound]\nallow_user_gateways = yes\n[user alice@lab.test]\n"+
+		"[user-gateway alice@lab.test alice@partner.example]\nserver = localhost:%d\nusername = alice\npassword = %s\n", partner.Addr().Port(), alicesPassword),
+		func(c *lab.Config) { c.Main = "smtp_host_lookup = native\n" })
+	to := r.far()
+	if reply := r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", to), to); !reply.OK() {
+		t.Fatal(reply)
+	}
+	r.arrives(to, partner)
+	if m := taken(partner, to); m.Login != "alice" || !m.TLS {
+		t.Errorf("arrived as %+v", m)
+	}
+}
+
 // checkSecrets looks for passwords in all that is logged (O9).
 func (r *relay) checkSecrets() {
 	r.t.Helper()

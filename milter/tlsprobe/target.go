@@ -54,6 +54,16 @@ func ParseTarget(s string, implicit bool) (Target, error) {
 	return t, t.Check()
 }
 
+// ServerTarget is a user's own server. With sni, the handshake asks for its name, as it does where
+// the mail server can: some of the largest providers show a useless certificate to who doesn't.
+func ServerTarget(g *policy.UserGateway, sni bool) Target {
+	t := Target{Host: g.Host, Port: g.Port, Implicit: g.TLS == policy.ImplicitTLS}
+	if _, err := netip.ParseAddr(g.Host); err != nil && sni { // an address is no name (RFC 6066, section 3)
+		t.SNI = g.Host
+	}
+	return t
+}
+
 // splitPort separates a host from its port, which may be missing.
 func splitPort(s string) (host, port string, err error) {
 	if inner, ok := strings.CutPrefix(s, "["); ok {

@@ -13,6 +13,10 @@ import (
 	"gatemilter/policy"
 )
 
+// SendsSNI says whether the mail server asks users' own servers for their name in the handshake:
+// Postfix does, Sendmail, which delivers as root, can't.
+func (s Server) SendsSNI() bool { return s.MTAUser != "root" }
+
 // DefaultMTAUser is the user of Postfix.
 const DefaultMTAUser = "postfix"
 

@@ -190,7 +190,7 @@ func TestU4InForceWithoutReload(t *testing.T) {
 	check(t, err)
 	decides(t, d, doraLogin, doraClub, byClub)
 	decides(t, d, "carol", doraClub, refusedBy)
-	secure := lookup.OK("secure match=hostname")
+	secure := lookup.OK("secure match=hostname servername=hostname")
 	if got := d.delivery("gatemilter-user", "[mail.club.example]:587", doraClub); got != [2]lookup.Answer{secure, lookup.OK(doraClub + ":p")} {
 		t.Errorf("delivery: %v", got)
 	}
@@ -566,7 +566,7 @@ func TestU8PostgresAway(t *testing.T) {
 	if got := one.decision(doraLogin, doraClub); got != byClub {
 		t.Errorf("while the database is away: %s", got)
 	}
-	if got := one.delivery("gatemilter-user", "[mail.club.example]:587", doraClub); got != [2]lookup.Answer{lookup.OK("secure match=hostname"), lookup.OK(doraClub + ":p")} {
+	if got := one.delivery("gatemilter-user", "[mail.club.example]:587", doraClub); got != [2]lookup.Answer{lookup.OK("secure match=hostname servername=hostname"), lookup.OK(doraClub + ":p")} {
 		t.Errorf("delivery while the database is away: %v", got)
 	}
 	if err := one.identityStore().Disable(t.Context(), "root", doraLogin, doraClub); !errors.Is(err, identity.ErrUnavailable) {

@@ -20,7 +20,7 @@ func (d *daemon) openPortal(cfg *config.Config) []service {
 		return nil
 	}
 	server, err := portal.New(portal.Options{
-		Config: cfg.Portal, Store: store, Facts: d.portalFacts,
+		Config: cfg.Portal, SNI: cfg.Server.SendsSNI(), Store: store, Facts: d.portalFacts,
 		Report: func(err error) { d.log.connection("portal connection", portalTroubleEvent, "portal", err) },
 		Log:    d.portalEvent,
 	})

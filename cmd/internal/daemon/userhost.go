@@ -63,7 +63,7 @@ func (h *userHost) permit(ctx context.Context, probe prober, failed func(error))
 // look returns the TLS policy, in the words of Postfix's TLS_README, with which the server
 // has been seen to offer a login.
 func (h *userHost) look(ctx context.Context, probe prober) (level string, err error) {
-	target := tlsprobe.Target{Host: h.name, Port: h.port, Implicit: h.tls == policy.ImplicitTLS}
+	target := tlsprobe.ServerTarget(&policy.UserGateway{Host: h.name, Port: h.port, TLS: h.tls}, h.tls != policy.NoTLS)
 	report, err := probe(ctx, target)
 	switch {
 	case err != nil:
@@ -73,7 +73,10 @@ func (h *userHost) look(ctx context.Context, probe prober) (level string, err er
 	case !report.Login.Holds:
 		return "", errors.New(report.Login.Reason)
 	}
-	return "secure match=hostname", nil
+	if target.SNI == "" {
+		return "secure match=hostname", nil
+	}
+	return "secure match=hostname servername=hostname", nil
 }
 
 // lookInClear is look where TLS is not demanded, but taken if there is any: it leaves

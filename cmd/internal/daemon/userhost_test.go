@@ -34,10 +34,10 @@ func TestO4PermissionNeedsLogin(t *testing.T) {
 		secure, clear tlsprobe.Check // what is seen with TLS and without
 		level, reason string         // the answer, or why there is none
 	}{
-		{"STARTTLS", policy.STARTTLS, offered, noneFound, "secure match=hostname", ""},
+		{"STARTTLS", policy.STARTTLS, offered, noneFound, "secure match=hostname servername=hostname", ""},
 		{"STARTTLS, login in clear only", policy.STARTTLS, noneFound, offered, "", "the server offers no login"},
 		{"no STARTTLS", policy.STARTTLS, noTLS, offered, "", "the server does not offer STARTTLS"},
-		{"from the start", policy.ImplicitTLS, offered, noneFound, "secure match=hostname", ""},
+		{"from the start", policy.ImplicitTLS, offered, noneFound, "secure match=hostname servername=hostname", ""},
 		{"from the start, no login", policy.ImplicitTLS, noneFound, offered, "", "the server offers no login"},
 		{"down", policy.ImplicitTLS, down, down, "", "connection refused"},
 		{"TLS doesn't matter", policy.NoTLS, offered, offered, "may", ""},
@@ -50,6 +50,9 @@ func TestO4PermissionNeedsLogin(t *testing.T) {
 		host := newUserHost(&policy.UserGateway{Host: "smtp.example", Port: 587, TLS: c.tls})
 		probe := func(_ context.Context, got tlsprobe.Target) (tlsprobe.Report, error) {
 			want := tlsprobe.Target{Host: "smtp.example", Port: 587, Implicit: c.tls == policy.ImplicitTLS, Clear: got.Clear}
+			if c.tls != policy.NoTLS {
+				want.SNI = want.Host
+			}
 			if got != want || got.Clear && c.tls != policy.NoTLS {
 				t.Errorf("%s: probed as %+v", c.what, got)
 			}
@@ -115,7 +118,7 @@ func (c *counter) probe(ctx context.Context, _ tlsprobe.Target) (tlsprobe.Report
 // A login that was offered counts for ten minutes; a failure for nobody who asks later.
 func TestLoginIsRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		host, c := newUserHost(&policy.UserGateway{}), &counter{login: noneFound}
+		host, c := newUserHost(&policy.UserGateway{Host: "smtp.example"}), &counter{login: noneFound}
 		ask := func(wantProbes int, want lookup.Answer) {
 			t.Helper()
 			got := host.permit(t.Context(), c.probe, func(error) {})
@@ -123,7 +126,7 @@ func TestLoginIsRemembered(t *testing.T) {
 				t.Errorf("%v after %d probes, want %v after %d", got, c.probes, want, wantProbes)
 			}
 		}
-		no, yes := lookup.Temp("the server offers no login"), lookup.OK("secure match=hostname")
+		no, yes := lookup.Temp("the server offers no login"), lookup.OK("secure match=hostname servername=hostname")
 		ask(1, no)
 		ask(2, no)
 		c.login = offered
@@ -142,13 +145,13 @@ func TestLoginIsRemembered(t *testing.T) {
 func TestProbeIsShared(t *testing.T) {
 	for _, login := range []tlsprobe.Check{offered, noneFound} {
 		synctest.Test(t, func(t *testing.T) {
-			host, other := newUserHost(&policy.UserGateway{}), newUserHost(&policy.UserGateway{})
+			host, other := newUserHost(&policy.UserGateway{Host: "smtp.example"}), newUserHost(&policy.UserGateway{})
 			c, failures := &counter{login: login}, 0
 			var all sync.WaitGroup
 			began := time.Now()
 			for range 20 {
 				all.Go(func() {
-					if got := host.permit(t.Context(), c.probe, func(error) { failures++ }); (got == lookup.OK("secure match=hostname")) != login.Holds {
+					if got := host.permit(t.Context(), c.probe, func(error) { failures++ }); (got == lookup.OK("secure match=hostname servername=hostname")) != login.Holds {
 						t.Errorf("answered with %v", got)
 					}
 				})

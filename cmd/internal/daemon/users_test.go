@@ -82,7 +82,7 @@ func TestO9LoginForOneHost(t *testing.T) {
 		}
 		return found.Lookup(t.Context(), p, key)
 	}
-	secure, withheld := lookup.OK("secure match=hostname"), "withheld"
+	secure, withheld := lookup.OK("secure match=hostname servername=hostname"), "withheld"
 	for _, c := range []struct {
 		what       string
 		peer       lookup.Peer

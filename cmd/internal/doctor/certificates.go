@@ -57,7 +57,7 @@ func (x *examination) userServers() []mailHost {
 		safe := g.TLS != policy.NoTLS
 		servers[g.Nexthop()] = mailHost{
 			what:   "users' server " + g.Nexthop(),
-			target: tlsprobe.Target{Host: g.Host, Port: g.Port, Implicit: g.TLS == policy.ImplicitTLS},
+			target: tlsprobe.ServerTarget(g, x.config.Server.SendsSNI()),
 			demand: policy.TLSDemand{Required: safe, CA: safe, Hostname: safe},
 		}
 	})

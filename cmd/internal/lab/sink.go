@@ -49,6 +49,7 @@ type SinkConfig struct {
 	IP       string            // loopback address; "" is 127.0.0.1
 	Port     uint16            // 0: any free one
 	Cert     *Cert             // offers STARTTLS with it; nil: no TLS
+	SNI      bool              // shows Cert only to who asks for one of its names, and another one to everybody else
 	Implicit bool              // TLS from the start (RFC 8314) instead of STARTTLS; needs Cert
 	Logins   map[string]string // password by user name; not nil: mail is taken only after AUTH, in TLS where there is Cert
 	SMTPUTF8 bool              // offers 8BITMIME and SMTPUTF8 (RFC 6531)
@@ -67,6 +68,18 @@ func (c SinkConfig) Start() (*Sink, error) {
 	s := &Sink{config: c, addr: addr, conns: map[net.Conn]bool{}}
 	if c.Cert != nil {
 		s.tls = &tls.Config{Certificates: []tls.Certificate{c.Cert.TLS}}
+	}
+	if c.SNI {
+		invalid, err := SelfSigned(Subject{CommonName: "invalid"})
+		if err != nil {
+			return nil, err
+		}
+		s.tls = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if hello.ServerName != "" && c.Cert.TLS.Leaf.VerifyHostname(hello.ServerName) == nil {
+				return &c.Cert.TLS, nil
+			}
+			return &invalid.TLS, nil
+		}}
 	}
 	return s, s.Open()
 }

@@ -30,6 +30,8 @@ type Options struct {
 	// Prober is what all servers are probed with. Its Dial is asked for users' servers only
 	// where these are on the public Internet, or in allowed networks.
 	Prober tlsprobe.Prober
+	// SNI says that the mail server asks users' servers for their name in the handshake.
+	SNI bool
 	// Roots are the authorities that certificates of users' servers have to chain to; nil: the
 	// system's, which delivery trusts too.
 	Roots *x509.CertPool

@@ -33,7 +33,7 @@ func (v *visit) reach(g *policy.UserGateway, letter *tlsprobe.Letter) (tlsprobe.
 	p.Dial = v.guarded
 	p.Login = &tlsprobe.Login{Username: g.Username, Password: g.Password}
 	p.Letter = letter
-	return v.probe(&p, tlsprobe.Target{Host: g.Host, Port: g.Port, Implicit: g.TLS == policy.ImplicitTLS}, v.Roots)
+	return v.probe(&p, tlsprobe.ServerTarget(g, v.SNI), v.Roots)
 }
 
 // relay gives a letter to our own mail server. Without a login: it takes mail from this host.

@@ -27,7 +27,9 @@ func (v *visit) failed(err error) (status int, n *notice) {
 			return http.StatusUnprocessableEntity, &notice{Kind: "bad", Text: v.lang.t(key)}
 		}
 	}
-	v.Report(err)
+	if !errors.Is(err, identity.ErrUnavailable) { // which whoever follows the database knows
+		v.Report(err)
+	}
 	return http.StatusServiceUnavailable, &notice{Kind: "bad", Text: v.lang.t("store.away"), More: []string{v.lang.t("store.away.mail")}}
 }
 
