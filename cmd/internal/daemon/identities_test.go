@@ -557,9 +557,10 @@ func TestU8PostgresAway(t *testing.T) {
 	decides(t, two, doraLogin, doraClub, byClub)
 	check(t, two.identityStore().Disable(t.Context(), "root", doraLogin, doraClub))
 	decides(t, one, doraLogin, doraClub, refusedBy)
+	decides(t, two, doraLogin, doraClub, refusedBy)
 	check(t, one.identityStore().Enable(t.Context(), "root", doraLogin, doraClub))
 	decides(t, two, doraLogin, doraClub, byClub)
-	two.unfollow() // which writes its copy
+	two.unfollow() // its copy has what it has put in force
 
 	check(t, pg.Stop())
 	eventually(t, "the database is seen to be away", func() bool { return one.identityState().Down != nil })
