@@ -561,6 +561,7 @@ func TestU8PostgresAway(t *testing.T) {
 	check(t, one.identityStore().Enable(t.Context(), "root", doraLogin, doraClub))
 	decides(t, two, doraLogin, doraClub, byClub)
 	two.unfollow() // its copy has what it has put in force
+	decides(t, one, doraLogin, doraClub, byClub)
 
 	check(t, pg.Stop())
 	eventually(t, "the database is seen to be away", func() bool { return one.identityState().Down != nil })
@@ -573,9 +574,9 @@ func TestU8PostgresAway(t *testing.T) {
 	if err := one.identityStore().Disable(t.Context(), "root", doraLogin, doraClub); !errors.Is(err, identity.ErrUnavailable) {
 		t.Errorf("a change while the database is away: %v", err)
 	}
-	if logs.FilterMessage("the database of identities can't be used; what it had before stays in force").Len() != 1 {
-		t.Errorf("log %s", logsOf(logs))
-	}
+	eventually(t, "it is logged", func() bool {
+		return logs.FilterMessage("the database of identities can't be used; what it had before stays in force").Len() == 1
+	})
 	check(t, one.reload())
 	if got := one.decision(doraLogin, doraClub); got != byClub {
 		t.Errorf("after a reload meanwhile: %s", got)
@@ -601,15 +602,11 @@ func TestU8PostgresAway(t *testing.T) {
 	if state := blind.identityState(); state.Known {
 		t.Errorf("state %+v", state)
 	}
-	if blindLogs.FilterMessageSnippet("there is no copy of it").Len() != 1 {
-		t.Errorf("log %s", logsOf(blindLogs))
-	}
+	eventually(t, "it is logged", func() bool { return blindLogs.FilterMessageSnippet("there is no copy of it").Len() == 1 })
 
 	check(t, pg.Start(t.Context()))
 	eventually(t, "the database is seen to be back", func() bool { return one.identityState().Down == nil })
-	if logs.FilterMessage("the database of identities can be used again").Len() != 1 {
-		t.Errorf("log %s", logsOf(logs))
-	}
+	eventually(t, "it is logged", func() bool { return logs.FilterMessage("the database of identities can be used again").Len() == 1 })
 	decides(t, blind, doraLogin, doraClub, byClub)
 	check(t, blind.identityStore().Remove(t.Context(), "root", doraLogin, doraClub))
 	decides(t, one, doraLogin, doraClub, "accept")

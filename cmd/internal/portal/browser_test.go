@@ -1,30 +1,25 @@
 package portal
 
 import (
-	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"gatemilter/cmd/internal/lab"
+	chromium "gatemilter/cmd/internal/lab/browser"
 )
 
 // A person sits before Chromium, and uses only the keyboard.
 type person struct {
 	*stage
-	ctx        context.Context
-	complaints []string
-	prefix     string // of the names of pictures
+	*chromium.Browser
+	prefix string // of the names of pictures
 }
 
 // withTLS gives the portal a certificate of its own, and the name that it has for users.
@@ -42,65 +37,24 @@ func withTLS(s *stage, o *Options) {
 // person starts a browser that prefers a language.
 func (s *stage) person(language string) *person {
 	s.t.Helper()
-	if err := lab.NeedPackages(s.t.Context(), s.t.Logf, "chromium"); err != nil {
+	p := &person{stage: s, Browser: chromium.Start(s.t, chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP mail.example.com 127.0.0.1"),
+		chromedp.Flag("accept-lang", language), chromedp.Flag("hide-scrollbars", true))}
+	if _, err := chromedp.Call(p.Context, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
 		s.t.Fatal(err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("/usr/bin/chromium"), chromedp.UserDataDir(s.t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.IgnoreCertErrors,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("host-resolver-rules", "MAP mail.example.com 127.0.0.1"), chromedp.Flag("accept-lang", language), chromedp.Flag("hide-scrollbars", true))
-	ctx, cancelAll := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, cancel := chromedp.NewContext(ctx)
-	whole := ctx
-	s.t.Cleanup(func() {
-		if err := chromedp.Cancel(whole); err != nil {
-			s.t.Error(err)
-		}
-		cancel()
-		cancelAll()
-	})
-	if _, err := chromedp.Call(ctx, log.Enable, cdp.Empty{}); err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}); err != nil {
-		s.t.Fatal(err)
-	}
-	p := &person{stage: s}
-	err := chromedp.Listen(ctx, func(event any) {
-		// What has a status of 4xx or 5xx, as a form with a mistake, is logged as well.
-		if e, ok := event.(*log.EventEntryAdded); ok && !strings.HasPrefix(e.Entry.Text, "Failed to load resource") {
-			p.complaints = append(p.complaints, e.Entry.Text)
-		}
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
-	s.t.Cleanup(cancelTime)
-	p.ctx = ctx
 	return p
 }
 
 func (p *person) do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	if err := chromedp.Do(p.ctx, steps...); err != nil {
+	if err := chromedp.Do(p.Context, steps...); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 func ask[T any](p *person, expression string) T {
 	p.t.Helper()
-	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return value
-}
-
-// open types an address.
-func (p *person) open(at string) {
-	p.t.Helper()
-	p.do(chromedp.Navigate(at))
+	return chromium.Evaluate[T](p.Browser, expression)
 }
 
 // focus presses Tab until an element that a selector matches has the focus.
@@ -122,7 +76,7 @@ func (p *person) focus(selector string) {
 func (p *person) until(condition string) {
 	p.t.Helper()
 	script := "new Promise(done => { const look = () => (" + condition + ") ? done(true) : setTimeout(look, 10); look(); })"
-	if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](script, chromedp.EvalAwaitPromise)); err != nil {
+	if _, err := chromedp.Run(p.Context, chromedp.Evaluate[bool](script, chromedp.EvalAwaitPromise)); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -141,7 +95,7 @@ func (p *person) enter(name, text string) {
 func (p *person) press(selector string) {
 	p.t.Helper()
 	p.focus(selector)
-	if _, err := chromedp.RunResponse(p.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
+	if _, err := chromedp.RunResponse(p.Context, chromedp.KeyEvent(kb.Enter)); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -159,79 +113,40 @@ func (p *person) sees(texts ...string) {
 
 // looks are the windows in which pages are looked at, and those of which pictures are made.
 var looks = []struct {
-	width   int64
+	width   int
 	colour  string
 	picture bool
 }{{390, "light", true}, {1280, "light", true}, {390, "dark", true}, {1280, "dark", false}, {320, "light", false}}
 
 // look looks at the page in all windows: does it fit, can everything be read, has everything a
-// name? PORTAL_SCREENSHOTS=DIR keeps the pictures.
+// name? SCREENSHOTS=DIR keeps the pictures.
 func (p *person) look(name string) {
 	p.t.Helper()
-	dir := os.Getenv("PORTAL_SCREENSHOTS")
-	if dir == "" {
-		dir = p.t.TempDir()
-	}
 	for _, l := range looks {
 		name := fmt.Sprintf("%s%s-%d-%s", p.prefix, name, l.width, l.colour)
-		p.do(chromedp.EmulateViewport(l.width, 800))
-		media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.colour}}}
-		if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
-			p.t.Fatal(err)
-		}
-		if size := ask[[2]int](p, "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"); size[0] > size[1] || size[1] != int(l.width) {
-			p.t.Errorf("%s: the page is %d wide in a window of %d: %q", name, size[0], size[1], ask[[]string](p, stickingOut))
-		}
+		p.Look(l.width, l.colour)
+		misfits := p.Misfits()
 		for _, f := range faults {
-			if list := ask[[]string](p, f.expression); len(list) > 0 {
-				p.t.Errorf("%s: %s: %q", name, f.what, list)
+			for _, found := range ask[[]string](p, f.expression) {
+				misfits = append(misfits, f.what+": "+found)
 			}
 		}
-		if !l.picture {
-			continue
+		if len(misfits) > 0 {
+			p.t.Errorf("%s: %q", name, misfits)
 		}
-		png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
-			p.t.Fatal(err)
+		if l.picture {
+			p.Screenshot(name)
 		}
 	}
-	p.do(chromedp.EmulateViewport(390, 800))
+	p.Look(390, "light")
 }
 
-const stickingOut = `[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120))`
-
-// faults are what pages must not have.
+// faults are what these pages must not have, beside what none must have.
 var faults = []struct{ what, expression string }{
-	{"hard to read (WCAG 2.2, 1.4.3)", paleText},
-	{"fields without a label", `[...document.querySelectorAll('input:not([type=hidden]), select, textarea')].filter(e => !e.labels.length || !e.labels[0].innerText.trim()).map(e => e.outerHTML)`},
-	{"descriptions that are missing", `[...document.querySelectorAll('[aria-describedby], [aria-labelledby]')].flatMap(e => ((e.getAttribute('aria-describedby') || '') + ' ' + (e.getAttribute('aria-labelledby') || '')).split(' ')).filter(id => id && !document.getElementById(id))`},
-	{"links to nowhere", `[...document.querySelectorAll('a[href^="#"]')].map(e => e.getAttribute('href').slice(1)).filter(id => !document.getElementById(id))`},
-	{"the same id twice", `[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => all.indexOf(id) !== i)`},
-	{"controls without a name", `[...document.querySelectorAll('a, button, summary')].filter(e => !e.textContent.trim()).map(e => e.outerHTML)`},
-	{"pictures without a text", `[...document.querySelectorAll('img:not([alt])')].map(e => e.outerHTML)`},
-	{"other than one heading of the first level", `document.querySelectorAll('h1').length === 1 ? [] : [...document.querySelectorAll('h1')].map(e => e.innerText).concat('counted')`},
-	{"skipped heading levels", `[...document.querySelectorAll('main h1, main h2, main h3')].map(e => +e.tagName[1]).filter((n, i, all) => i && n > all[i - 1] + 1).map(String)`},
 	{"too small to hit (WCAG 2.2, 2.5.8)", `[...document.querySelectorAll('button, .button, input:not([type=hidden]), nav a, summary')].filter(e => e.offsetParent && (e.getBoundingClientRect().height < (e.type === 'radio' ? 20 : 36) || e.getBoundingClientRect().width < 20)).map(e => e.outerHTML.slice(0, 120))`},
 	{"texts that are missing", `[...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && /\{[a-z]+\}/.test(n.textContent))).map(e => e.outerHTML.slice(0, 120))`},
 	{"scripts and styles of elements", `[...document.querySelectorAll('script, [style], [onclick], iframe, object')].map(e => e.outerHTML.slice(0, 120))`},
 }
-
-// paleText lists texts whose contrast with their background is below 4.5.
-const paleText = `(() => {
-	const rgb = c => c.match(/[\d.]+/g).map(Number);
-	const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-	const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
-	const pale = new Set();
-	for (const e of document.querySelectorAll('body *')) {
-		if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
-		const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-		if ((a + .05) / (b + .05) < 4.5) pale.add(e.tagName + '.' + e.className + ' ' + ((a + .05) / (b + .05)).toFixed(1));
-	}
-	return [...pale];
-})()`
 
 // U1, U2, U3, in a real browser and with the keyboard alone: log in, add an address, a wrong
 // password, a wrong certificate, the code from the mailbox, active.
@@ -242,7 +157,7 @@ func TestBrowser(t *testing.T) {
 	s.provider("smtp.wrong.example", otherIP, 587, wrong)
 	p := s.person("en")
 
-	p.open(s.url + "/")
+	p.Open(s.url + "/")
 	p.sees("Log in", "User name")
 	p.look("01-login")
 	p.enter("username", "alice@example.com")
@@ -295,11 +210,11 @@ func TestBrowser(t *testing.T) {
 	p.look("10-pending")
 
 	// The link from the message, and a code that is wrong.
-	p.open(s.url + "/confirm?address=alice%40partner.example&code=AAAAA-AAAAA")
+	p.Open(s.url + "/confirm?address=alice%40partner.example&code=AAAAA-AAAAA")
 	p.press("form.card button")
 	p.sees("This is not the code")
 	p.look("11-code-wrong")
-	p.open(s.url + "/confirm?address=alice%40partner.example&code=" + lastCode(t, partner))
+	p.Open(s.url + "/confirm?address=alice%40partner.example&code=" + lastCode(t, partner))
 	p.press("form.card button")
 	p.sees("alice@partner.example is active", "Goes out through smtp.partner.example:587")
 	p.press("header nav a")
@@ -339,7 +254,7 @@ func TestBrowser(t *testing.T) {
 	p.press("header nav a")
 	p.sees("cannot be read or changed at present", "Your mail is not affected")
 	p.look("20-database-away")
-	p.open(s.url + "/nothing")
+	p.Open(s.url + "/nothing")
 	p.look("21-not-found")
 	p.press("header nav button")
 	p.sees("You are logged out")
@@ -347,8 +262,8 @@ func TestBrowser(t *testing.T) {
 	if cookies := ask[string](p, "document.cookie"); cookies != "" {
 		t.Errorf("a script sees %q", cookies)
 	}
-	if len(p.complaints) > 0 {
-		t.Errorf("the browser complains: %q", p.complaints)
+	if len(p.Complaints()) > 0 {
+		t.Errorf("the browser complains: %q", p.Complaints())
 	}
 }
 
@@ -378,7 +293,7 @@ func TestBrowserLanguages(t *testing.T) {
 			partner := s.partner()
 			p := s.person(language)
 			p.prefix = language + "-"
-			p.open(s.url + "/add")
+			p.Open(s.url + "/add")
 			if got := ask[string](p, "document.documentElement.lang"); got != language {
 				t.Fatalf("the language is %q", got)
 			}
@@ -407,8 +322,8 @@ func TestBrowserLanguages(t *testing.T) {
 			p.look("13-test")
 			p.press("header a[href$='/help']")
 			p.look("17-help")
-			if len(p.complaints) > 0 {
-				t.Errorf("the browser complains: %q", p.complaints)
+			if len(p.Complaints()) > 0 {
+				t.Errorf("the browser complains: %q", p.Complaints())
 			}
 		})
 	}

@@ -57,8 +57,10 @@ func (s *Server) newHTTP() *http.Server {
 type reporter func(error)
 
 func (r reporter) Write(line []byte) (int, error) {
-	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
-		return len(line), nil // whoever knocks could fill the log with that
+	for _, knocking := range []string{"http: TLS handshake error", "http2: server: error reading preface"} {
+		if bytes.HasPrefix(line, []byte(knocking)) {
+			return len(line), nil // whoever comes could fill the log with that
+		}
 	}
 	r(errors.New(strings.TrimSpace(string(line))))
 	return len(line), nil

@@ -25,7 +25,7 @@ import (
 )
 
 // limit is for all that a test does in its browser.
-const limit = 2 * time.Minute
+const limit = 4 * time.Minute
 
 // A Browser is one window, which is closed at the end of the test. Its methods end the test where they fail.
 type Browser struct {
@@ -37,8 +37,8 @@ type Browser struct {
 	complaints []string
 }
 
-// Start starts a Chromium, which is installed if it is missing.
-func Start(t testing.TB) *Browser {
+// Start starts a Chromium, which is installed if it is missing, with further options.
+func Start(t testing.TB, more ...chromedp.ExecAllocatorOption) *Browser {
 	t.Helper()
 	if err := lab.NeedPackages(t.Context(), t.Logf, "chromium"); err != nil {
 		t.Fatal(err)
@@ -46,6 +46,7 @@ func Start(t testing.TB) *Browser {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath("/usr/bin/chromium"), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true))
+	options = append(options, more...)
 	ctx, cancelAll := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(ctx)
 	whole := ctx
@@ -74,7 +75,11 @@ func Start(t testing.TB) *Browser {
 func (b *Browser) heed(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e, ok := event.(*log.EventEntryAdded); ok && !strings.Contains(e.Entry.URL, "favicon") {
+	// That of a page which says what is wrong with a form is no complaint.
+	answered := func(text string) bool {
+		return strings.HasPrefix(text, "Failed to load resource: the server responded with a status of")
+	}
+	if e, ok := event.(*log.EventEntryAdded); ok && !strings.Contains(e.Entry.URL, "favicon") && !answered(e.Entry.Text) {
 		b.complaints = append(b.complaints, e.Entry.Text)
 	}
 	if _, ok := event.(*page.EventJavascriptDialogOpening); ok {
@@ -82,8 +87,8 @@ func (b *Browser) heed(event any) {
 	}
 }
 
-// Complaints are what the browser did not like so far: forbidden by the page's Content-Security-Policy, not found, and
-// the like.
+// Complaints are what the browser did not like so far: forbidden by the page's Content-Security-Policy, a server that
+// can't be reached, and the like.
 func (b *Browser) Complaints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

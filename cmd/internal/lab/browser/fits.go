@@ -1,17 +1,30 @@
 package browser
 
-// Misfits are what is wrong with how the page looks: what sticks out of the window, texts that can't be told from what is
-// behind them (WCAG 2.2, 1.4.3), fields without a label, tables and graphics without a name.
+// Misfits are what is wrong with how the page looks, and what it says to a screen reader: what sticks out of the window,
+// texts that can't be told from what is behind them, fields without a label, and the like.
 func (b *Browser) Misfits() (all []string) {
 	b.t.Helper()
-	for _, c := range []struct{ what, expression string }{
-		{"sticks out: ", stickingOut}, {"hard to read: ", paleText}, {"without a name: ", nameless},
-	} {
-		for _, found := range Evaluate[[]string](b, c.expression) {
-			all = append(all, c.what+found)
+	for _, f := range faults {
+		for _, found := range Evaluate[[]string](b, f.expression) {
+			all = append(all, f.what+": "+found)
 		}
 	}
 	return all
+}
+
+// faults are what pages must not have.
+var faults = []struct{ what, expression string }{
+	{"sticks out", stickingOut},
+	{"hard to read (WCAG 2.2, 1.4.3)", paleText},
+	{"without a name or a scope", `[...document.querySelectorAll('table:not(:has(caption)), th:not([scope]), svg:not([aria-hidden]):not([aria-label]), section:not([aria-labelledby])')].map(e => e.outerHTML.slice(0, 100))`},
+	{"fields without a label", `[...document.querySelectorAll('input:not([type=hidden]), select, textarea')].filter(e => !e.labels.length || !e.labels[0].innerText.trim()).map(e => e.outerHTML)`},
+	{"descriptions that are missing", `[...document.querySelectorAll('[aria-describedby], [aria-labelledby]')].flatMap(e => ((e.getAttribute('aria-describedby') || '') + ' ' + (e.getAttribute('aria-labelledby') || '')).split(' ')).filter(id => id && !document.getElementById(id))`},
+	{"links to nowhere", `[...document.querySelectorAll('a[href^="#"]')].map(e => e.getAttribute('href').slice(1)).filter(id => !document.getElementById(id))`},
+	{"the same id twice", `[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => all.indexOf(id) !== i)`},
+	{"controls without a name", `[...document.querySelectorAll('a, button, summary')].filter(e => !e.textContent.trim()).map(e => e.outerHTML)`},
+	{"pictures without a text", `[...document.querySelectorAll('img:not([alt])')].map(e => e.outerHTML)`},
+	{"other than one heading of the first level", `document.querySelectorAll('h1').length === 1 ? [] : [...document.querySelectorAll('h1')].map(e => e.innerText).concat('counted')`},
+	{"skipped heading levels", `[...document.querySelectorAll('main h1, main h2, main h3')].map(e => +e.tagName[1]).filter((n, i, all) => i && n > all[i - 1] + 1).map(String)`},
 }
 
 const stickingOut = `document.documentElement.scrollWidth <= document.documentElement.clientWidth ? [] :
@@ -30,6 +43,3 @@ const paleText = `(() => {
 	}
 	return [...pale];
 })()`
-
-const nameless = `[...document.querySelectorAll('table:not(:has(caption)), th:not([scope]), svg:not([aria-hidden]):not([aria-label]), section:not([aria-labelledby]), input:not([type=hidden]):not([type=submit]), select, textarea')]
-	.filter(e => !e.labels || e.labels.length === 0 && !e.hasAttribute('aria-label')).map(e => e.outerHTML.slice(0, 100))`
