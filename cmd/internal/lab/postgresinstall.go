@@ -3,12 +3,9 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 const (
@@ -43,21 +40,9 @@ func NeedPostgres(ctx context.Context, logf func(format string, args ...any)) er
 }
 
 func needUnpackedPostgres(ctx context.Context, logf func(format string, args ...any)) error {
-	ctx, cancel := context.WithTimeout(ctx, installLimit)
-	defer cancel()
-	unlock, err := lockInstall(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(postgresComplete); err == nil {
-		return nil
-	}
-	logf("lab: unpacking Debian's %s to %s", strings.Join(postgresPackages, ", "), postgresRoot)
-	if err := unpack(ctx, postgresRoot, postgresPackages); err != nil {
-		return fmt.Errorf("%w\nsee that apt-get download works, or install postgresql yourself", err)
-	}
-	return os.WriteFile(postgresComplete, nil, 0o644)
+	return unpackOnce(ctx, logf, postgresPackages, postgresRoot, postgresComplete, func(ctx context.Context) error {
+		return unpack(ctx, postgresRoot, postgresPackages)
+	})
 }
 
 // anyPostgres is the directory of PostgreSQL's programs.

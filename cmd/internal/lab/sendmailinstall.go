@@ -3,10 +3,8 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 const (
@@ -35,21 +33,7 @@ func NeedSendmail(ctx context.Context, logf func(format string, args ...any)) er
 	if err := NeedPackages(ctx, logf, sendmailLibraries...); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, installLimit)
-	defer cancel()
-	unlock, err := lockInstall(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if _, err := os.Stat(sendmailComplete); err == nil {
-		return nil
-	}
-	logf("lab: unpacking Debian's %s to %s", strings.Join(sendmailPackages, ", "), sendmailRoot)
-	if err := unpackSendmail(ctx); err != nil {
-		return fmt.Errorf("%w\nsee that apt-get download works, or fill %s yourself", err, sendmailRoot)
-	}
-	return os.WriteFile(sendmailComplete, nil, 0o644)
+	return unpackOnce(ctx, logf, sendmailPackages, sendmailRoot, sendmailComplete, unpackSendmail)
 }
 
 func unpackSendmail(ctx context.Context) error {

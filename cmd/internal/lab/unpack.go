@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // unpack downloads Debian's packages and unpacks them to a new directory root, below labCache. That installs nothing: no
@@ -40,4 +41,24 @@ func aptDownload(ctx context.Context, dir string, packages []string) error {
 	cmd := command(ctx, "apt-get", append([]string{"-q", "download"}, packages...)...)
 	cmd.Dir = dir
 	return run(cmd, nil)
+}
+
+// unpackOnce has packages unpacked to root by do, unless the file complete says that this was done by an earlier run. The
+// installing is what other processes wait for.
+func unpackOnce(ctx context.Context, logf func(format string, args ...any), packages []string, root, complete string, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, installLimit)
+	defer cancel()
+	unlock, err := lockInstall(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(complete); err == nil {
+		return nil
+	}
+	logf("lab: unpacking Debian's %s to %s", strings.Join(packages, ", "), root)
+	if err := do(ctx); err != nil {
+		return fmt.Errorf("%w\nsee that apt-get download works, or fill %s yourself", err, root)
+	}
+	return os.WriteFile(complete, nil, 0o644)
 }
