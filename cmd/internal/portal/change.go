@@ -103,8 +103,13 @@ func (v *visit) readChange(old identity.Record) (identity.Record, []*field) {
 	return r, append(fields, more...)
 }
 
-// save stores what needs no trial.
+// save stores what needs no trial. It is limited, too: the history of changes has room for only so
+// many, and one user must not drive those of all others out.
 func (v *visit) save(save func(context.Context) error) outcome {
+	if wait := try(attempt{v.limits.changeAccount, v.session.login}); wait > 0 {
+		v.log(Event{Kind: Limited, Result: string(Saved)})
+		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
+	}
 	if err := save(v.r.Context()); err != nil {
 		status, n := v.failed(err)
 		return outcome{status: status, notice: n}

@@ -85,30 +85,36 @@ type limits struct {
 	loginPair, loginClient, loginAccount *limiter
 	known                                *memory
 
-	testAccount, testClient     *limiter // connections to users' servers
-	lookAccount                 *limiter // names looked up for suggestions
-	codeAccount, codeAddress    *limiter // codes sent
-	enterAccount, enterClient   *limiter // codes entered
-	logins, probes, suggestions semaphore
-	turns                       turns
+	testAccount, testClient *limiter // connections to users' servers
+	lookAccount             *limiter // names looked up for suggestions
+	// Codes sent are counted for an account, for it together with the address, and for the address:
+	// many accounts may have them sent to somebody. One alone uses up less than an address has, so
+	// that it can't keep the owner from having his.
+	codeAccount, codePair, codeAddress *limiter
+	enterAccount, enterClient          *limiter // codes entered
+	changeAccount                      *limiter // what is stored without being tried
+	logins, probes, suggestions        semaphore
+	turns                              turns
 }
 
 func newLimits(now func() time.Time) *limits {
 	return &limits{
-		loginPair:    newLimiter(now, 5, 2*time.Minute),
-		loginClient:  newLimiter(now, 30, 20*time.Second),
-		loginAccount: newLimiter(now, 20, time.Minute),
-		known:        newMemory(now),
-		testAccount:  newLimiter(now, 10, 30*time.Second),
-		testClient:   newLimiter(now, 30, 10*time.Second),
-		lookAccount:  newLimiter(now, 20, 10*time.Second),
-		codeAccount:  newLimiter(now, 6, 5*time.Minute),
-		codeAddress:  newLimiter(now, 4, 10*time.Minute),
-		enterAccount: newLimiter(now, 10, time.Minute),
-		enterClient:  newLimiter(now, 30, 20*time.Second),
-		logins:       make(semaphore, maxProbes),
-		probes:       make(semaphore, maxProbes),
-		suggestions:  make(semaphore, maxProbes),
+		loginPair:     newLimiter(now, 5, 2*time.Minute),
+		loginClient:   newLimiter(now, 30, 20*time.Second),
+		loginAccount:  newLimiter(now, 20, time.Minute),
+		known:         newMemory(now),
+		testAccount:   newLimiter(now, 10, 30*time.Second),
+		testClient:    newLimiter(now, 30, 10*time.Second),
+		lookAccount:   newLimiter(now, 20, 10*time.Second),
+		codeAccount:   newLimiter(now, 6, 5*time.Minute),
+		codePair:      newLimiter(now, 4, 10*time.Minute),
+		codeAddress:   newLimiter(now, 12, 4*time.Minute),
+		enterAccount:  newLimiter(now, 10, time.Minute),
+		enterClient:   newLimiter(now, 30, 20*time.Second),
+		changeAccount: newLimiter(now, 20, 10*time.Second),
+		logins:        make(semaphore, maxProbes),
+		probes:        make(semaphore, maxProbes),
+		suggestions:   make(semaphore, maxProbes),
 	}
 }
 
