@@ -30,7 +30,7 @@ const (
 // holds a password.
 type InvalidError struct {
 	// Field is "login", "account", "address", "name", "host", "port", "tls", "username",
-	// "password", "slot" or "state".
+	// "password", "slot", "state" or "changed".
 	Field  string
 	Reason string
 }

@@ -414,6 +414,7 @@ func TestFollowBadRows(t *testing.T) {
 		"an address with a line":  "address = 'alice@' || chr(13) || 'partner.example'",
 		"an address with route":   "address = '@a.example:alice@b.example'",
 		"a name with escapes":     "name = chr(27) || '[2J'",
+		"a time of no calendar":   "changed = 9223372036854775807",
 	}
 	onBoth(t, func(t *testing.T, database string) {
 		s := newStore(t, Config{Database: database})
