@@ -164,6 +164,23 @@ func TestAttackManyKeys(t *testing.T) {
 	}
 }
 
+// One client with very many names doesn't keep all others out.
+func TestAttackManyNames(t *testing.T) {
+	now := time.Now()
+	l := newLimits(func() time.Time { return now })
+	for i := range maxKeys + 100 {
+		l.login(fmt.Sprintf("user%d@example.com", i), "192.0.2.1")
+	}
+	for i := range 20 {
+		if wait := l.login(fmt.Sprintf("other%d@example.com", i), fmt.Sprintf("198.51.100.%d", i)); wait > 0 {
+			t.Errorf("user %d has to wait %s", i, wait)
+		}
+	}
+	if n := len(l.loginPair.keys); n > 100 {
+		t.Errorf("%d keys", n)
+	}
+}
+
 // Codes are guessed: five tries, whatever comes then.
 func TestAttackCodes(t *testing.T) {
 	s := newStage(t)
