@@ -84,6 +84,7 @@ func TestO8Open(t *testing.T) {
 		{"or with one of hers", as("dora", "dora@example.com", "From: dora@club.example <y@other.example>"), notHis},
 		{"another user's", as("dora", "dora@example.com", "From: bob@example.com"), notHis},
 		{"another user's, of the database", as("bob", "bob@example.com", "From: dora@club.example"), notHis},
+		{"another user's, with another point at its end", as("carol", "carol@example.com", "From: dora@club.example\u3002"), notHis},
 		{"as a login that nobody knows", as("carol", "carol@example.com", "From: dora+x@club.example"), notHis},
 		{"her account", as("carol", "carol@example.com", "From: dora@example.com"), notHis},
 		{"the envelope sender", as("dora", "bob@example.com", "From: dora@example.com"), notHis},

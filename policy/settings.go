@@ -210,7 +210,7 @@ func CanonicalDomain(domain string) string {
 		return strings.ToLower(domain)
 	}
 	if a, err := idna.Lookup.ToASCII(domain); err == nil {
-		return a
+		return strings.TrimSuffix(a, ".") // which may have been an ideographic one
 	}
 	return strings.ToLower(domain)
 }

@@ -148,7 +148,8 @@ func readPassword(path string, stdin io.Reader) (policy.Secret, error) {
 
 // tryLogin logs in at a user's server, on the same way as mail takes.
 func tryLogin(ctx context.Context, cfg *config.Config, g *policy.UserGateway) error {
-	prober := tlsprobe.Prober{HELO: ownName(), Dial: tlsprobe.PublicOnly(cfg.Portal.AllowedNetworks), Login: &tlsprobe.Login{Username: g.Username, Password: g.Password}}
+	inside := cfg.Portal.AllowedNetworks
+	prober := tlsprobe.Prober{HELO: ownName(), Dial: tlsprobe.PublicOnly(inside), Refuse: tlsprobe.RefuseInside(inside), Login: &tlsprobe.Login{Username: g.Username, Password: g.Password}}
 	report, err := prober.Probe(ctx, tlsprobe.ServerTarget(g, cfg.Server.SendsSNI()), nil)
 	if err != nil {
 		return err

@@ -43,8 +43,8 @@
 // # Hosts that somebody else names
 //
 // Where a user says which host is to be connected to, he could make us connect to what only
-// we reach: other machines inside, or services of this one. [PublicOnly] keeps to the public
-// Internet.
+// we reach: other machines inside, or services of this one. [PublicOnly] and
+// [RefuseInside] keep to the public Internet.
 //
 // # What a host can do to us
 //

@@ -25,6 +25,10 @@ type Prober struct {
 	// Lookup finds the addresses of a name. Its errors are *net.DNSError.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	// Refuse says what is wrong with an address of the host, or returns nil; without it, none is
+	// wrong. All addresses of a name are judged before one is dialled, and one that is refused
+	// rules out the host: who delivers there later may choose any of them.
+	Refuse func(netip.Addr) error
 	Now    func() time.Time // by which certificates are judged
 	// HELO is how to introduce ourselves; empty: by the connection's address.
 	HELO string
@@ -232,7 +236,7 @@ func (r *run) explainSilence(ctx context.Context, silence error) error {
 func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
 	host := r.report.Target.Host
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{ip.Unmap()}, nil
+		return []netip.Addr{ip.Unmap()}, r.refuse(ip.Unmap())
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -244,7 +248,20 @@ func (r *run) resolve(ctx context.Context) ([]netip.Addr, error) {
 	case err != nil:
 		return nil, Finding{LookupFailed, fmt.Sprintf("DNS gives no answer about %s: %v", host, err)}
 	}
-	return found[:min(len(found), maxAddresses)], nil
+	return found[:min(len(found), maxAddresses)], r.refuse(found...)
+}
+
+// refuse says which of the addresses must not be connected to, and why.
+func (r *run) refuse(addresses ...netip.Addr) error {
+	if r.Refuse == nil {
+		return nil
+	}
+	for _, ip := range addresses {
+		if err := r.Refuse(ip); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // connect tries the addresses in turn, each with its share of the time that is left.

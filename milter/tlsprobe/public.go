@@ -13,7 +13,8 @@ import (
 // us are the hosts that only we reach. Everything else is [Inside], and no packet is sent.
 //
 // A name is resolved once, by the Prober, and this sees the address that came of it: another
-// answer of DNS a moment later changes nothing.
+// answer of DNS a moment later changes nothing. Of a name with several addresses it sees only
+// the one that is dialled: [RefuseInside] sees to all.
 func PublicOnly(allowed []netip.Prefix) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		to, err := netip.ParseAddrPort(address)
@@ -25,6 +26,12 @@ func PublicOnly(allowed []netip.Prefix) func(ctx context.Context, network, addre
 		}
 		return new(net.Dialer).DialContext(ctx, network, to.String())
 	}
+}
+
+// RefuseInside returns a [Prober.Refuse] that rules out a host of which any address is inside:
+// Postfix takes those of a name in random order, and asks nobody.
+func RefuseInside(allowed []netip.Prefix) func(netip.Addr) error {
+	return func(ip netip.Addr) error { return CheckPublic(ip, allowed) }
 }
 
 // CheckPublic returns a [Finding] that says why an address is not one of the public

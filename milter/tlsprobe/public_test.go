@@ -83,6 +83,41 @@ func TestPublicOnly(t *testing.T) {
 	conn.Close()
 }
 
+// U7: a host with one address inside is not connected to at the others either: Postfix, which is
+// told that the host may be used, would choose any of them.
+func TestRefuseInside(t *testing.T) {
+	var dialled int
+	p := prober()
+	p.Dial = func(context.Context, string, string) (net.Conn, error) {
+		dialled++
+		return nil, errors.New("not here")
+	}
+	p.Refuse = RefuseInside([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")})
+	for _, c := range []struct {
+		host    string
+		found   []string
+		problem Problem
+	}{
+		{"both.example", []string{"8.8.0.1", "10.0.0.1"}, Inside},
+		{"many.example", []string{"8.8.0.1", "8.8.0.2", "8.8.0.3", "8.8.0.4", "8.8.0.5", "8.8.0.6", "::1"}, Inside},
+		{"127.0.0.1", nil, Inside},
+		{"public.example", []string{"8.8.0.1", "2001:4860::1"}, ConnectionFailed},
+		{"allowed.example", []string{"8.8.0.1", "10.1.0.1"}, ConnectionFailed},
+	} {
+		p.Lookup = func(context.Context, string) (found []netip.Addr, err error) {
+			for _, ip := range c.found {
+				found = append(found, netip.MustParseAddr(ip))
+			}
+			return found, nil
+		}
+		dialled = 0
+		report, err := p.Probe(t.Context(), Target{Host: c.host, Port: 587}, pool())
+		if err != nil || report.TLS.Problem != c.problem || (c.problem == Inside) != (dialled == 0) {
+			t.Errorf("%s: %+v, %v, %d dialled", c.host, report.TLS, err, dialled)
+		}
+	}
+}
+
 // U7: a name is looked up once; what DNS says afterwards is not asked (rebinding).
 func TestPublicRebinding(t *testing.T) {
 	var asked int

@@ -109,9 +109,6 @@ func importDifference(was, w *row, password bool) string {
 	if was.Account != w.Account {
 		parts = append(parts, "account "+was.Account+" → "+w.Account)
 	}
-	if was.State != w.State {
-		parts = append(parts, was.State+" → "+w.State)
-	}
 	if was.Disabled != w.Disabled {
 		parts = append(parts, map[bool]string{true: "disabled", false: "enabled"}[w.Disabled])
 	}

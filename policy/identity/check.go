@@ -30,7 +30,7 @@ const (
 // holds a password.
 type InvalidError struct {
 	// Field is "login", "account", "address", "name", "host", "port", "tls", "username",
-	// "password", "slot" or "state".
+	// "password", "slot", "state" or "changed".
 	Field  string
 	Reason string
 }
@@ -217,7 +217,7 @@ func parseDomain(field, s string) (string, error) {
 	if len(domain) > maxDomain || strings.HasSuffix(s, ".") {
 		return "", invalid(field, "%q is longer than %d octets, or ends with a point", printable(s), maxDomain)
 	}
-	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+	if _, err := netip.ParseAddr(strings.Trim(domain, "[]")); err == nil {
 		return "", invalid(field, "%q is an address, and a name is needed", printable(s))
 	}
 	for label := range strings.SplitSeq(domain, ".") {

@@ -67,6 +67,8 @@ func TestParse(t *testing.T) {
 		{identity.ParseAddress, "a@bücher.example", "a@xn--bcher-kva.example"},
 		{identity.ParseAddress, "o'neill+x@example.com", "o'neill+x@example.com"},
 		{identity.ParseAddress, `"a b"@example.com`, ""},
+		{identity.ParseAddress, "a@[192.0.2.1]", ""},
+		{identity.ParseAddress, "a@192.0.2.1\u00ad", ""},
 		{identity.ParseHost, "[2001:DB8:0::1]", "2001:db8::1"},
 		{identity.ParseHost, "2001:db8::1", "2001:db8::1"},
 		{identity.ParseHost, "::ffff:192.0.2.1", "192.0.2.1"},

@@ -114,10 +114,14 @@ type point struct {
 // maxStep is how many changes are followed one by one; with more, all is loaded.
 const maxStep = 2000
 
+// followPause is the least time from one look to the next: whoever may connect to PostgreSQL can
+// notify without end, and very many changes are followed better a few at a time.
+const followPause = 20 * time.Millisecond
+
 func (w *watcher) run(ctx context.Context) {
 	pause := newBackoff(w.store.times)
 	for first := true; ; first = false {
-		next := w.store.kind.compare(w.store.times)
+		next, looked := w.store.kind.compare(w.store.times), time.Now()
 		if err := w.sync(ctx, first); err == nil {
 			pause.reset()
 		} else {
@@ -131,6 +135,7 @@ func (w *watcher) run(ctx context.Context) {
 			if w.down {
 				sleep(ctx, min(next, w.store.times.retryMin))
 			}
+			sleep(ctx, followPause-time.Since(looked))
 		case <-time.After(next):
 		}
 		if ctx.Err() != nil {

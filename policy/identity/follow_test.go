@@ -136,6 +136,28 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// Who may notify can't keep a daemon asking all the time.
+func TestFollowNotificationStorm(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		s := newStore(t, Config{Database: database})
+		r, _ := follow(t, s, "")
+		r.await(t, "the first load", func() bool { return r.synced > 0 })
+		const storm = 500 * time.Millisecond
+		for began := time.Now(); time.Since(began) < storm; {
+			if _, isFile := s.kind.(*sqlite); isFile {
+				s.kick()
+			} else {
+				execute(t, s, "NOTIFY "+channel)
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if most := int(storm/followPause) + 10; r.synced > most {
+			t.Errorf("looked %d times, more than %d", r.synced, most)
+		}
+	})
+}
+
 // A change of everything, and very many, are not followed one by one.
 func TestFollowMany(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
@@ -414,6 +436,7 @@ func TestFollowBadRows(t *testing.T) {
 		"an address with a line":  "address = 'alice@' || chr(13) || 'partner.example'",
 		"an address with route":   "address = '@a.example:alice@b.example'",
 		"a name with escapes":     "name = chr(27) || '[2J'",
+		"a time of no calendar":   "changed = 9223372036854775807",
 	}
 	onBoth(t, func(t *testing.T, database string) {
 		s := newStore(t, Config{Database: database})

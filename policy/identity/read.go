@@ -144,7 +144,10 @@ func (s *Store) History(ctx context.Context, login, address string, limit int) (
 		if err := rows.Scan(&c.ID, &at, &c.By, &c.Action, &c.Login, &c.Address, &c.Detail); err != nil {
 			continue // no store has written it
 		}
-		c.At, c.By, c.Action = time.UnixMicro(at).UTC(), printableLine(c.By), Action(printable(string(c.Action)))
+		if c.At = time.UnixMicro(at).UTC(); !inCalendar(c.At) {
+			continue
+		}
+		c.By, c.Action = printableLine(c.By), Action(printable(string(c.Action)))
 		c.Login, c.Address, c.Detail = printableLine(c.Login), printableLine(c.Address), printableLine(c.Detail)
 		changes = append(changes, c)
 	}

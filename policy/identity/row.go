@@ -96,6 +96,9 @@ func (w *row) plain() (Record, error) {
 	default:
 		return r, invalid("state", "%q is neither pending nor active", printable(w.State))
 	}
+	if !inCalendar(r.Created) || !inCalendar(r.Changed) {
+		return r, invalid("changed", "it is no time of a calendar")
+	}
 	if w.Host == "" {
 		return r, nil
 	}
@@ -116,6 +119,10 @@ func (w *row) plain() (Record, error) {
 	r.Gateway = g
 	return r, nil
 }
+
+// inCalendar says whether a time can be written in four digits for the year: JSON takes no other
+// (RFC 3339, section 1), and one such row must not keep all others from being exported.
+func inCalendar(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
 
 // sameServer says whether a password for one is one for the other: see [Keyring].
 func (w *row) sameServer(o *row) bool {

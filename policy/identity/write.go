@@ -47,8 +47,11 @@ func (s *Store) Add(ctx context.Context, by string, r Record) error {
 }
 
 // Change puts the name and the server of r into the record, if that is still as old is:
-// otherwise the error is [ErrChanged]. All else stays, the state also. An empty password
-// stands for the one that is stored, where the server and the user name there remain.
+// otherwise the error is [ErrChanged]. An empty password stands for the one that is stored,
+// where the server and the user name there remain. All else stays, and so does the state,
+// unless there is no server any more: what a user has shown by a server of his own choice
+// counts for mail that leaves by it, so that a new code has to show it by ours. A code that
+// was sent by a server which is no longer the record's counts no more, either.
 func (s *Store) Change(ctx context.Context, by string, old, r Record) error {
 	r.Login, r.Address, r.Account, r.State = old.Login, old.Address, old.Account, old.State
 	if err := canonical(&r); err != nil {
@@ -67,7 +70,10 @@ func (s *Store) Change(ctx context.Context, by string, old, r Record) error {
 			return err
 		}
 		w.Account, w.State, w.Disabled, w.Created = was.Account, was.State, was.Disabled, was.Created
-		if w.Slot = was.Slot; was.Host == "" {
+		switch w.Slot = was.Slot; {
+		case w.Host == "" && was.Host != "":
+			w.State, w.Slot = Pending.String(), 0
+		case was.Host == "":
 			w.Slot = 0
 			if err := s.giveSlot(ctx, t, &w); err != nil {
 				return err
@@ -76,6 +82,11 @@ func (s *Store) Change(ctx context.Context, by string, old, r Record) error {
 		detail := difference(&was, &w, another)
 		if detail == "" {
 			return nil
+		}
+		if !was.sameServer(&w) {
+			if _, err := t.exec(ctx, "DELETE FROM codes WHERE login = $1 AND address = $2", w.Login, w.Address); err != nil {
+				return err
+			}
 		}
 		if err := t.touch(ctx, &was, &w); err != nil {
 			return err
@@ -276,6 +287,9 @@ func difference(was, w *row, password bool) string {
 	}
 	if server(was) != server(w) {
 		parts = append(parts, "server "+server(was)+" → "+server(w))
+	}
+	if was.State != w.State {
+		parts = append(parts, was.State+" → "+w.State)
 	}
 	if password {
 		parts = append(parts, "password")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -223,6 +224,67 @@ func TestChange(t *testing.T) {
 		want := []string{"disabled: ", `changed: name "Alice Ällis" → "First"`, "added: pending, server [smtp.partner.example]:587 starttls as " + partner}
 		if !reflect.DeepEqual(details, want) {
 			t.Errorf("history %q, want %q", details, want)
+		}
+	})
+}
+
+// U3: what was shown by one server is not by another. A code that came by the one counts for no
+// other, and an address that is given to the domain's servers has to be confirmed by them.
+func TestChangeNeedsCode(t *testing.T) {
+	onBoth(t, func(t *testing.T, database string) {
+		s := newStore(t, Config{Database: database})
+		ctx := t.Context()
+		change := func(f func(*Record)) Record {
+			t.Helper()
+			old, err := s.Get(ctx, alice, partner)
+			must(t, err)
+			r := old
+			f(&r)
+			must(t, s.Change(ctx, alice, old, r))
+			r, err = s.Get(ctx, alice, partner)
+			must(t, err)
+			return r
+		}
+		code := func() string {
+			t.Helper()
+			code, err := s.NewCode(ctx, alice, alice, partner)
+			must(t, err)
+			return code
+		}
+		without := func(r *Record) { r.Gateway = nil }
+		another := func(r *Record) {
+			r.Gateway = &policy.UserGateway{Host: "smtp.other.example", Port: 587, Username: alice, Password: policy.NewSecret("x")}
+		}
+		must(t, s.Add(ctx, alice, record(alice, partner)))
+		for what, f := range map[string]func(*Record){"another server": another, "none": without} {
+			kept := code()
+			change(f)
+			if _, err := s.Confirm(ctx, alice, alice, partner, kept); !errors.Is(err, ErrCodeExpired) {
+				t.Errorf("%s: %v", what, err)
+			}
+			change(another)
+		}
+		kept := code()
+		change(func(r *Record) { r.Name = "Another" })
+		r, err := s.Confirm(ctx, alice, alice, partner, kept)
+		if must(t, err); r.State != Active {
+			t.Errorf("a code from before the change of a name: %s", r.State)
+		}
+		if r := change(func(r *Record) { another(r); r.Gateway.Host = "smtp.third.example" }); r.State != Active {
+			t.Errorf("another server of hers: %s", r.State)
+		}
+		if r := change(without); r.State != Pending || r.Gateway != nil {
+			t.Errorf("no server any more: %+v", r)
+		}
+		if _, err = s.Confirm(ctx, alice, alice, partner, code()); err != nil {
+			t.Error(err)
+		}
+		if r := change(another); r.State != Active {
+			t.Errorf("one of hers again: %s", r.State)
+		}
+		history, err := s.History(ctx, alice, partner, 10)
+		if must(t, err); !slices.ContainsFunc(history, func(c Change) bool { return strings.HasSuffix(c.Detail, "→ none, active → pending") }) {
+			t.Errorf("history %+v", history)
 		}
 	})
 }

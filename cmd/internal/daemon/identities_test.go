@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"gatemilter/cmd/internal/lab"
+	"gatemilter/cmd/internal/portal"
 	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/milter/lookup"
 	"gatemilter/policy"
@@ -478,6 +479,21 @@ func TestU6AuditOfCommands(t *testing.T) {
 			t.Errorf("stderr %q", stderr.String())
 		}
 	})
+}
+
+// U7: who sends requests without end to the portal doesn't fill the log, where mail's lines are.
+func TestPortalRefusalsLogged(t *testing.T) {
+	log, logs := observedLog()
+	event := (&daemon{log: log}).portalEvents()
+	for range 10000 {
+		event(portal.Event{Kind: portal.Refused, Result: "other-host"})
+		event(portal.Event{Kind: portal.Limited, Result: string(portal.LoggedIn)})
+	}
+	event(portal.Event{Kind: portal.Saved, Result: portal.OK})
+	saved := logs.FilterMessage("portal: save").Len()
+	if n := logs.Len(); n < refusalsAtOnce || n > 2*refusalsAtOnce || saved != 1 {
+		t.Errorf("%d lines, %d of what was saved", n, saved)
+	}
 }
 
 // What changes with [identities] and [portal] at a restart only is said.

@@ -52,7 +52,7 @@ func newOpenHosts(probe prober, allowed []netip.Prefix, before *openHosts) *open
 
 // guardedProbe is probeLogin for hosts of the public Internet, and of some networks.
 func guardedProbe(allowed []netip.Prefix) prober {
-	return proberOf(&tlsprobe.Prober{Dial: tlsprobe.PublicOnly(allowed)})
+	return proberOf(&tlsprobe.Prober{Dial: tlsprobe.PublicOnly(allowed), Refuse: tlsprobe.RefuseInside(allowed)})
 }
 
 func (h *openHosts) add(keys []serverKey) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 
+	"golang.org/x/time/rate"
+
 	"gatemilter/cmd/internal/portal"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
@@ -22,7 +24,7 @@ func (d *daemon) openPortal(cfg *config.Config) []service {
 	server, err := portal.New(portal.Options{
 		Config: cfg.Portal, SNI: cfg.Server.SendsSNI(), Store: store, Facts: d.portalFacts,
 		Report: func(err error) { d.log.connection("portal connection", portalTroubleEvent, "portal", err) },
-		Log:    d.portalEvent,
+		Log:    d.portalEvents(),
 	})
 	if err != nil {
 		d.log.portalClosed(err)
@@ -49,10 +51,23 @@ func (d *daemon) portalFacts() portal.Facts {
 	}
 }
 
-// portalEvent logs and counts what a user does.
-func (d *daemon) portalEvent(e portal.Event) {
-	d.log.portalEvent(e)
-	d.admin.Portal(string(e.Kind), e.Result)
+// refusalsPerSecond is how many requests that the portal refuses are logged in the long run, and
+// refusalsAtOnce how many before that: anybody can make very many, and the log's room, and the
+// journal's, is for mail too. All are counted.
+const (
+	refusalsPerSecond = 5
+	refusalsAtOnce    = 100
+)
+
+// portalEvents returns what logs and counts what users do.
+func (d *daemon) portalEvents() func(portal.Event) {
+	refusals := rate.NewLimiter(refusalsPerSecond, refusalsAtOnce)
+	return func(e portal.Event) {
+		d.admin.Portal(string(e.Kind), e.Result)
+		if isRefusal := e.Kind == portal.Limited || e.Kind == portal.Refused; !isRefusal || refusals.Allow() {
+			d.log.portalEvent(e)
+		}
+	}
 }
 
 // A portalServer is a portal that takes nothing down with it: where its socket fails, that is

@@ -53,7 +53,7 @@ func (v *visit) deliver(from string, r identity.Record, save func(context.Contex
 // sendLetter has a code sent to the address: by its server, from itself, or else by ours, from
 // the account. What save stores, if not nil, is stored once that server has agreed to the message.
 func (v *visit) sendLetter(r identity.Record, save func(context.Context) error) outcome {
-	if wait := try(attempt{v.limits.codeAccount, r.Login}, attempt{v.limits.codeAddress, r.Address}); wait > 0 {
+	if wait := try(attempt{v.limits.codeAccount, r.Login}, attempt{v.limits.codePair, r.Login + "\x00" + r.Address}, attempt{v.limits.codeAddress, r.Address}); wait > 0 {
 		v.log(Event{Kind: Limited, Result: string(CodeSent), Address: r.Address})
 		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
 	}

@@ -164,6 +164,23 @@ func TestAttackManyKeys(t *testing.T) {
 	}
 }
 
+// One client with very many names doesn't keep all others out.
+func TestAttackManyNames(t *testing.T) {
+	now := time.Now()
+	l := newLimits(func() time.Time { return now })
+	for i := range maxKeys + 100 {
+		l.login(fmt.Sprintf("user%d@example.com", i), "192.0.2.1")
+	}
+	for i := range 20 {
+		if wait := l.login(fmt.Sprintf("other%d@example.com", i), fmt.Sprintf("198.51.100.%d", i)); wait > 0 {
+			t.Errorf("user %d has to wait %s", i, wait)
+		}
+	}
+	if n := len(l.loginPair.keys); n > 100 {
+		t.Errorf("%d keys", n)
+	}
+}
+
 // Codes are guessed: five tries, whatever comes then.
 func TestAttackCodes(t *testing.T) {
 	s := newStage(t)
@@ -208,6 +225,47 @@ func TestAttackCodes(t *testing.T) {
 	if sent > 6 {
 		t.Errorf("%d messages were sent", sent)
 	}
+}
+
+// A user who has codes sent to somebody's address again and again doesn't keep the owner from having
+// his.
+func TestAttackCodesUsedUp(t *testing.T) {
+	s := newStage(t)
+	s.note(func() { s.now = time.Now() })
+	partner := s.partner()
+	bob := s.as("bob@example.com", "bobs-password")
+	bob.post("/add/server", "address", "alice@partner.example", "without", "yes")
+	for range 31 {
+		s.later(time.Minute)
+		for range 10 {
+			bob.post("/code", "address", "alice@partner.example")
+		}
+	}
+	if sent := len(s.relay.Taken()); sent < 4 || sent > 8 {
+		t.Errorf("%d messages were sent", sent)
+	}
+	alice := s.alice()
+	if r := alice.post("/add/server", server()...); r.StatusCode != http.StatusSeeOther || lastCode(t, partner) == "" {
+		t.Errorf("alice: %s %s", r.Status, r.words())
+	}
+}
+
+// A user who changes a name again and again doesn't drive the changes of all others out of the
+// history.
+func TestAttackChanges(t *testing.T) {
+	s := newStage(t)
+	b := s.alice()
+	b.attached(s.partner())
+	before := len(must(s.store.History(t.Context(), "", "", 1000)))
+	var last reply
+	for i := range 100 {
+		v := version(s.record(t, "alice@example.com", "alice@partner.example"))
+		last = b.post("/change", server("version", v, "password", "", "name", fmt.Sprint(i))...)
+	}
+	if n := len(must(s.store.History(t.Context(), "", "", 1000))) - before; n > 30 || last.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("%d changes at once, %s", n, last.Status)
+	}
+	last.has(t, "Too many attempts in a short time")
 }
 
 // Nobody learns which users and which addresses there are.

@@ -17,7 +17,7 @@ func TestAttackInside(t *testing.T) {
 	s := newStage(t)
 	inside := s.sink(lab.SinkConfig{Cert: s.cert("inside.example.com"), Logins: map[string]string{"alice@partner.example": partnersSecret}})
 	for name, ips := range map[string][]string{
-		"inside.example.com": {"10.0.0.1"}, "rebound.example": {"127.0.0.1"}, "metadata.example": {"169.254.169.254"}, "both.example": {"10.0.0.1", "fd00::1"}, "mapped.example": {"::ffff:127.0.0.1"},
+		"inside.example.com": {"10.0.0.1"}, "rebound.example": {"127.0.0.1"}, "metadata.example": {"169.254.169.254"}, "both.example": {"10.0.0.1", "fd00::1"}, "also.example": {"8.8.0.1", "10.0.0.1"}, "mapped.example": {"::ffff:127.0.0.1"},
 		"nat64.example": {"64:ff9b::7f00:1"}, "sixtofour.example": {"2002:7f00:1::1"}, "zero.example": {"0.0.0.0"}, "six.example": {"::1"},
 	} {
 		for _, ip := range ips {

@@ -41,7 +41,9 @@ func (v *visit) showChange(status int, r identity.Record, fields []*field, o out
 func version(r identity.Record) string { return strconv.FormatInt(r.Changed.UnixNano(), 36) }
 
 // change takes what was entered. A new server is tried first; an address that waits for its code
-// is sent another, by that server.
+// is sent another, by that server. So is one that is to have no server any more, by ours: that a
+// code came by the user's own shows nothing to them, as he may run it himself, and read there what
+// it should have delivered.
 func (v *visit) change() {
 	old, ok := v.record(v.value("address"))
 	if !ok {
@@ -58,8 +60,9 @@ func (v *visit) change() {
 	}
 	save := func(ctx context.Context) error { return v.Store.Change(ctx, v.by(), old, r) }
 	var o outcome
+	given := old.Gateway != nil && r.Gateway == nil // to our servers
 	switch tried := r.Gateway != nil && v.facts.AllowUserGateways && !(sameServer(r.Gateway, old.Gateway) && v.r.PostFormValue("password") == ""); {
-	case tried && r.State == identity.Pending:
+	case given, tried && r.State == identity.Pending:
 		o = v.sendLetter(r, save)
 	case tried:
 		o = v.verify(r, save)
@@ -70,7 +73,7 @@ func (v *visit) change() {
 	switch {
 	case !o.saved:
 		v.showChange(o.status, old, fields, o)
-	case r.State == identity.Pending && r.Gateway != nil:
+	case given, r.State == identity.Pending && r.Gateway != nil:
 		v.toConfirm(r.Address, o)
 	default:
 		v.session.keep(&notice{Kind: "good", Text: v.lang.t("change.done", "address", r.Address)})
@@ -100,8 +103,13 @@ func (v *visit) readChange(old identity.Record) (identity.Record, []*field) {
 	return r, append(fields, more...)
 }
 
-// save stores what needs no trial.
+// save stores what needs no trial. It is limited, too: the history of changes has room for only so
+// many, and one user must not drive those of all others out.
 func (v *visit) save(save func(context.Context) error) outcome {
+	if wait := try(attempt{v.limits.changeAccount, v.session.login}); wait > 0 {
+		v.log(Event{Kind: Limited, Result: string(Saved)})
+		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
+	}
 	if err := save(v.r.Context()); err != nil {
 		status, n := v.failed(err)
 		return outcome{status: status, notice: n}

@@ -31,5 +31,8 @@
 //     have one of few ports. The names that lead inside can't be told from those that don't exist.
 //   - Of our own domains, a user can have only the address of his account and those that the
 //     administrator lists for him. The refusal is the same whether an address exists or not.
+//   - A code that a user's own server was given shows only what is his to say: that server may be one
+//     that he runs, and may show him what it should have delivered. So our servers send nothing as an
+//     address until a code went there by them.
 //   - Nothing has more than one line that goes into a message or a log.
 package portal

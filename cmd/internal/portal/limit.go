@@ -45,7 +45,29 @@ func (l *limiter) allow(key string) (wait time.Duration) {
 	return wait
 }
 
+// wait says how long to wait for the next attempt. It counts none, and remembers no key.
+func (l *limiter) wait(key string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	one := l.known(key, now)
+	if one == nil {
+		return 0
+	}
+	return max(0, time.Duration((1-one.TokensAt(now))*float64(l.every)))
+}
+
 func (l *limiter) of(key string, now time.Time) *rate.Limiter {
+	one := l.known(key, now)
+	if one == nil {
+		one = l.fresh()
+		l.keys[key] = one
+	}
+	return one
+}
+
+// known is what counts for a key; nil: it is a new one, and there is room for it.
+func (l *limiter) known(key string, now time.Time) *rate.Limiter {
 	if one := l.keys[key]; one != nil {
 		return one
 	}
@@ -56,9 +78,7 @@ func (l *limiter) of(key string, now time.Time) *rate.Limiter {
 	if len(l.keys) >= maxKeys {
 		return l.rest
 	}
-	one := l.fresh()
-	l.keys[key] = one
-	return one
+	return nil
 }
 
 // forgetIdle drops those that would allow as many attempts as a new one.
@@ -85,30 +105,36 @@ type limits struct {
 	loginPair, loginClient, loginAccount *limiter
 	known                                *memory
 
-	testAccount, testClient     *limiter // connections to users' servers
-	lookAccount                 *limiter // names looked up for suggestions
-	codeAccount, codeAddress    *limiter // codes sent
-	enterAccount, enterClient   *limiter // codes entered
-	logins, probes, suggestions semaphore
-	turns                       turns
+	testAccount, testClient *limiter // connections to users' servers
+	lookAccount             *limiter // names looked up for suggestions
+	// Codes sent are counted for an account, for it together with the address, and for the address:
+	// many accounts may have them sent to somebody. One alone uses up less than an address has, so
+	// that it can't keep the owner from having his.
+	codeAccount, codePair, codeAddress *limiter
+	enterAccount, enterClient          *limiter // codes entered
+	changeAccount                      *limiter // what is stored without being tried
+	logins, probes, suggestions        semaphore
+	turns                              turns
 }
 
 func newLimits(now func() time.Time) *limits {
 	return &limits{
-		loginPair:    newLimiter(now, 5, 2*time.Minute),
-		loginClient:  newLimiter(now, 30, 20*time.Second),
-		loginAccount: newLimiter(now, 20, time.Minute),
-		known:        newMemory(now),
-		testAccount:  newLimiter(now, 10, 30*time.Second),
-		testClient:   newLimiter(now, 30, 10*time.Second),
-		lookAccount:  newLimiter(now, 20, 10*time.Second),
-		codeAccount:  newLimiter(now, 6, 5*time.Minute),
-		codeAddress:  newLimiter(now, 4, 10*time.Minute),
-		enterAccount: newLimiter(now, 10, time.Minute),
-		enterClient:  newLimiter(now, 30, 20*time.Second),
-		logins:       make(semaphore, maxProbes),
-		probes:       make(semaphore, maxProbes),
-		suggestions:  make(semaphore, maxProbes),
+		loginPair:     newLimiter(now, 5, 2*time.Minute),
+		loginClient:   newLimiter(now, 30, 20*time.Second),
+		loginAccount:  newLimiter(now, 20, time.Minute),
+		known:         newMemory(now),
+		testAccount:   newLimiter(now, 10, 30*time.Second),
+		testClient:    newLimiter(now, 30, 10*time.Second),
+		lookAccount:   newLimiter(now, 20, 10*time.Second),
+		codeAccount:   newLimiter(now, 6, 5*time.Minute),
+		codePair:      newLimiter(now, 4, 10*time.Minute),
+		codeAddress:   newLimiter(now, 12, 4*time.Minute),
+		enterAccount:  newLimiter(now, 10, time.Minute),
+		enterClient:   newLimiter(now, 30, 20*time.Second),
+		changeAccount: newLimiter(now, 20, 10*time.Second),
+		logins:        make(semaphore, maxProbes),
+		probes:        make(semaphore, maxProbes),
+		suggestions:   make(semaphore, maxProbes),
 	}
 }
 
@@ -119,8 +145,15 @@ type attempt struct {
 }
 
 // try counts an attempt with each limiter in turn, or returns how long to wait for the first
-// that refuses. The narrowest stands first: whoever is over his own limit uses up no other's.
+// that refuses. The narrowest stands first: whoever is over his own limit uses up no other's. Who
+// is over any limit is counted by none: else one client with very many names, all but a few of
+// them refused, would fill the room for keys, and leave none for anybody.
 func try(attempts ...attempt) (wait time.Duration) {
+	for _, a := range attempts {
+		if wait := a.limiter.wait(a.key); wait > 0 {
+			return wait
+		}
+	}
 	for _, a := range attempts {
 		if wait := a.allow(a.key); wait > 0 {
 			return wait

@@ -174,9 +174,10 @@ func TestAddWithoutServer(t *testing.T) {
 	if len(partner.Taken()) != 1 || partner.Taken()[0].Data != "" {
 		t.Errorf("an active address was sent %+v", partner.Taken())
 	}
-	// And again not.
+	// And again not: for our servers it has to be confirmed again, lest it was so by one of hers.
 	r = s.record(t, "alice@example.com", "alice@partner.example")
-	b.follow(b.post("/change", "address", r.Address, "version", version(r), "without", "yes")).has(t, "Goes out through our own servers")
+	b.follow(b.post("/change", "address", r.Address, "version", version(r), "without", "yes")).has(t, "on its way")
+	b.follow(b.post("/confirm", "address", "alice@partner.example", "code", lastCode(t, s.relay))).has(t, "Goes out through our own servers", "Active")
 	if r := s.record(t, "alice@example.com", "alice@partner.example"); r.Gateway != nil || r.State != identity.Active {
 		t.Errorf("%+v", r)
 	}

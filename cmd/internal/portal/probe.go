@@ -30,7 +30,7 @@ func (s *Server) guarded(ctx context.Context, network, address string) (net.Conn
 // way as a delivery: TLS with a certificate that holds for the host.
 func (v *visit) reach(g *policy.UserGateway, letter *tlsprobe.Letter) (tlsprobe.Report, error) {
 	p := v.Prober
-	p.Dial = v.guarded
+	p.Dial, p.Refuse = v.guarded, tlsprobe.RefuseInside(v.Config.AllowedNetworks)
 	p.Login = &tlsprobe.Login{Username: g.Username, Password: g.Password}
 	p.Letter = letter
 	return v.probe(&p, tlsprobe.ServerTarget(g, v.SNI), v.Roots)
