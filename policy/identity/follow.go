@@ -102,6 +102,10 @@ type watcher struct {
 	known  point
 	loaded bool // known is what the follower was told
 	down   bool
+	// read is how often the keys had been read when what is known was loaded, and locked says that
+	// a password could not be decrypted: with other keys it may be.
+	read   int
+	locked bool
 }
 
 // A point in the history of changes: the last one, and what tells it from one with the same
@@ -208,7 +212,7 @@ func (w *watcher) compare(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case w.snapshots.lacking():
+	case w.snapshots.lacking(), w.locked && w.store.config.Keys.loaded() != w.read:
 		return w.loadAll(ctx, db)
 	case now == w.known:
 		return nil
@@ -310,6 +314,9 @@ func (w *watcher) good(err error) bool {
 	if errors.As(err, &bad) {
 		w.follower.Bad(bad)
 	}
+	if errors.Is(err, ErrPassword) {
+		w.locked = true
+	}
 	return usable(err)
 }
 
@@ -326,6 +333,7 @@ func (w *watcher) loadAll(ctx context.Context, db *sql.DB) error {
 	}
 	users := make(map[string][]Record)
 	hosts := make(map[string]string)
+	w.read, w.locked = w.store.config.Keys.loaded(), false
 	snapshot := w.snapshots.begin()
 	err = w.store.eachRow(ctx, t, func(stored *row, err error) bool {
 		if r, good := w.record(stored, err); good {

@@ -509,3 +509,24 @@ func TestMerge(t *testing.T) {
 		})
 	}
 }
+
+// U5: keys that can't be read when a follower begins are taken up once they can.
+func TestFollowKeysCorrected(t *testing.T) {
+	database := sqliteDatabase(t)
+	keys := newKeyring(t)
+	s := newStore(t, Config{Database: database, Keys: keys})
+	must(t, s.Add(t.Context(), alice, active(alice, partner)))
+	must(t, os.Chmod(keys.path, 0o644)) // so that everybody can
+	none, err := LoadKeyring(keys.path)
+	if err == nil {
+		t.Fatal("a key file that everybody can read was taken")
+	}
+	r, stop := follow(t, newStore(t, Config{Database: database, Keys: none}), "")
+	defer stop()
+	r.await(t, "alice without her password", func() bool {
+		return len(r.users[alice]) == 1 && r.users[alice][0].Gateway.Password.Reveal() == "" && len(r.bad) == 1
+	})
+	wantError(t, r.bad[0], ErrPassword)
+	must(t, os.Chmod(keys.path, 0o600))
+	r.await(t, "alice with it", func() bool { return r.users[alice][0].Gateway.Password.Reveal() == secret })
+}

@@ -36,9 +36,10 @@ import (
 type Keyring struct {
 	path string
 
-	mu   sync.Mutex
-	keys []key
-	seen os.FileInfo // of the file as it was when it was last read
+	mu    sync.Mutex
+	keys  []key
+	seen  os.FileInfo // of the file as it was when it was last read
+	loads int         // how often it was read well
 }
 
 // A key is one of the file's, made into one for each purpose (HKDF, RFC 5869).
@@ -57,16 +58,14 @@ const (
 	sealPadding = 32
 )
 
-var errNoKeys = errors.New("there is no key file")
+var errNoKeys = errors.New("there is no key file that can be read")
 
 // LoadKeyring reads a key file: see [CreateKeyFile]. It refuses one that every user of the
-// host can read.
+// host can read. The keyring that comes with an error has no keys as long as the file has not
+// been corrected.
 func LoadKeyring(path string) (*Keyring, error) {
 	k := &Keyring{path: path}
-	if err := k.load(); err != nil {
-		return nil, err
-	}
-	return k, nil
+	return k, k.load()
 }
 
 // load reads the file. Where that fails, the keys stay as they are.
@@ -98,6 +97,7 @@ func (k *Keyring) load() error {
 		}
 	}
 	k.keys, k.seen = keys, info
+	k.loads++
 	return nil
 }
 
@@ -114,12 +114,26 @@ func newKey(secret [keySize]byte) (key, error) {
 // refresh reads the file again if it is not the one that was read, and says whether it is
 // another now.
 func (k *Keyring) refresh() bool {
+	if k.keys == nil { // whose permissions may be what was wrong
+		return k.load() == nil
+	}
 	info, err := os.Stat(k.path)
 	if err != nil || os.SameFile(info, k.seen) && info.ModTime().Equal(k.seen.ModTime()) && info.Size() == k.seen.Size() {
 		return false
 	}
 	k.seen = info // one that can't be read is tried again when it has changed once more
 	return k.load() == nil
+}
+
+// loaded is how often the file was read well. It looks whether the file has changed.
+func (k *Keyring) loaded() int {
+	if k == nil {
+		return 0
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
+	return k.loads
 }
 
 // first returns the key that encrypts.
@@ -130,6 +144,9 @@ func (k *Keyring) first() (key, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.refresh()
+	if k.keys == nil {
+		return key{}, errNoKeys
+	}
 	return k.keys[0], nil
 }
 
@@ -146,6 +163,9 @@ func (k *Keyring) find(id keyID) (key, error) {
 				return key, nil
 			}
 		}
+	}
+	if k.keys == nil {
+		return key{}, errNoKeys
 	}
 	return key{}, fmt.Errorf("the key file has no key %x", id)
 }

@@ -353,7 +353,7 @@ func TestU5PasswordUnknown(t *testing.T) {
 	check(t, s.Add(t.Context(), "root", attached(doraLogin, doraClub, "mail.club.example", 0, 0)))
 	check(t, s.Close())
 	check(t, os.Remove(p.file("identities.key")))
-	for what, message := range map[string]string{"another key": "the password of a user's server can't be decrypted: mail for it waits", "no key": "there are no keys for the passwords in the database: mail for users' servers in it waits, and none can be added; correct that and restart gatemilter"} {
+	for what, message := range map[string]string{"another key": "the password of a user's server can't be decrypted: mail for it waits", "no key": "there are no keys for the passwords in the database: mail for users' servers in it waits, and none can be added; correct that"} {
 		if what == "another key" {
 			check(t, identity.CreateKeyFile(p.file("identities.key")))
 		} else {

@@ -78,7 +78,7 @@ func (l *eventLog) badIdentity(row *identity.RowError) {
 
 // identityKeysMissing says that no password in the database can be decrypted.
 func (l *eventLog) identityKeysMissing(err error) {
-	l.zap.Error("there are no keys for the passwords in the database: mail for users' servers in it waits, and none can be added; correct that and restart gatemilter", passwordEvent, zap.String("error", short(err.Error())))
+	l.zap.Error("there are no keys for the passwords in the database: mail for users' servers in it waits, and none can be added; correct that", passwordEvent, zap.String("error", short(err.Error())))
 }
 
 // snapshotTrouble is about the copy of the database.
