@@ -267,13 +267,27 @@ func (d *daemon) adopt(next *generation) (before *generation) {
 	return before
 }
 
-// needsRestart says whether anything differs that takes effect only at the next start.
-func needsRestart(a, b *config.Config) bool {
+// needsRestart names what differs and takes effect only at the next start.
+func needsRestart(a, b *config.Config) (what []string) {
 	sockets := func(c *config.Config) config.Server {
 		s := c.Server
 		s.AuthservID, s.MTAUser, s.GatewayMilters = "", "", ""
 		return s
 	}
-	portal := len(a.Portal.Listen)+len(b.Portal.Listen) > 0 && (a.Identities != b.Identities || !reflect.DeepEqual(a.Portal, b.Portal))
-	return portal || a.Log != b.Log || a.Settings.AsksLookup() != b.Settings.AsksLookup() || !reflect.DeepEqual(sockets(a), sockets(b))
+	portal := len(a.Portal.Listen)+len(b.Portal.Listen) > 0
+	for _, c := range []struct {
+		name    string
+		differs bool
+	}{
+		{"the sockets", !reflect.DeepEqual(sockets(a), sockets(b))},
+		{"[log]", a.Log != b.Log},
+		{"[portal]", portal && !reflect.DeepEqual(a.Portal, b.Portal)},
+		{"[identities]", portal && a.Identities != b.Identities},
+		{"the lookup socket, which is no longer needed,", a.Settings.AsksLookup() && !b.Settings.AsksLookup()},
+	} {
+		if c.differs {
+			what = append(what, c.name)
+		}
+	}
+	return what // a lookup socket that is needed now is another matter: see notAsked
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -108,10 +109,11 @@ func (l *eventLog) notAsked() {
 	l.zap.Warn("the lookup socket is not open yet: routes, users' own servers and the like work after a restart, and until then mail that has to ask waits", restartNeededEvent)
 }
 
-func (l *eventLog) reloaded(c *config.Config, restart bool) {
+// reloaded also says what of the configuration is not in force yet.
+func (l *eventLog) reloaded(c *config.Config, restart []string) {
 	l.zap.Info("configuration reloaded", reloadedEvent, zap.Stringer("mode", c.Settings.Mode), zap.Int("gateways", len(c.Settings.Gateways)), zap.Int("routes", len(c.Settings.Outbound.Routes)), zap.Int("users", len(c.Settings.Outbound.Users)))
-	if restart {
-		l.zap.Warn("changed sockets, [log] and [portal], with its [identities], take effect at the next restart", restartNeededEvent)
+	if len(restart) > 0 {
+		l.zap.Warn("what has changed of "+strings.Join(restart, ", ")+" takes effect at the next restart", restartNeededEvent)
 	}
 	l.warnings(c)
 }

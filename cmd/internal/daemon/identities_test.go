@@ -502,19 +502,22 @@ func TestPortalNeedsRestart(t *testing.T) {
 	const database = "[identities]\ndatabase = sqlite:/x.db\n"
 	for _, c := range []struct {
 		before, after string
-		want          bool
+		want          string
 	}{
-		{portal, portal, false},
-		{portal, strings.Replace(portal, "8080", "8081", 1), true},
-		{portal, portal + database, true},
-		{portal, portal + "ports = 25\n", true},
-		{portal, "[server]\n", true},
-		{"[server]\n", portal, true},
-		{"[server]\n", database, false},
-		{database, strings.Replace(database, "x.db", "y.db", 1), false},
+		{portal, portal, ""},
+		{portal, strings.Replace(portal, "8080", "8081", 1), "[portal]"},
+		{portal, portal + database, "[identities]"},
+		{portal, portal + "ports = 25\n", "[portal]"},
+		{portal, portal + "[log]\nlevel = warn\n", "[log]"},
+		{portal, "[server]\n", "[portal] [identities]"},
+		{"[server]\n", portal, "[portal] [identities]"},
+		{"[server]\n", database, ""},
+		{database, strings.Replace(database, "x.db", "y.db", 1), ""},
+		{portal, strings.Replace(portal, "domains = home.example", "domains = home.example\nallow_user_gateways = yes", 1), ""},
+		{"[server]\n", "[server]\nadmin = 127.0.0.1:9625\n", "the sockets"},
 	} {
-		if got := needsRestart(parseConfig(t, c.before), parseConfig(t, c.after)); got != c.want {
-			t.Errorf("%s\nto\n%s\nneeds a restart: %v", c.before, c.after, got)
+		if got := strings.Join(needsRestart(parseConfig(t, c.before), parseConfig(t, c.after)), " "); got != c.want {
+			t.Errorf("%s\nto\n%s\nneeds a restart for %q, want %q", c.before, c.after, got, c.want)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func logAll(log *eventLog) (want []string) {
 	}{
 		{func() { log.started(&config.Config{}, nil) }, []zap.Field{startedEvent}, 6},
 		{func() { log.warnings(c) }, []zap.Field{doubtfulEvent}, 4},
-		{func() { log.reloaded(&config.Config{}, false) }, []zap.Field{reloadedEvent}, 6},
+		{func() { log.reloaded(&config.Config{}, nil) }, []zap.Field{reloadedEvent}, 6},
 		{func() { log.reloadRefused(io.EOF) }, []zap.Field{configRefusedEvent}, 3},
 		{func() { log.reloadRefused(config.Errors{{File: "a.conf", Line: 3}}) }, []zap.Field{configRefusedEvent}, 3},
 		{func() { log.stopping(nil) }, []zap.Field{stoppingEvent}, 6},
@@ -115,7 +115,7 @@ func logAll(log *eventLog) (want []string) {
 			want = append(want, fmt.Sprint(kind.String, " ", e.level))
 		}
 	}
-	log.reloaded(&config.Config{}, true)
+	log.reloaded(&config.Config{}, []string{"[log]"})
 	return append(want, reloadedEvent.String+" 6", restartNeededEvent.String+" 4")
 }
 
