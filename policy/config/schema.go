@@ -199,7 +199,7 @@ var schema = []SectionSpec{
 		{Name: "unknown_sender", Kind: "choice", Values: []string{"reject", "rewrite", "accept"}, Default: "reject",
 			Meaning: "What happens when a [user] writes as an address that is not his, or anybody else as one that is: refused, replaced by the account's address, or let through.", Example: "rewrite"},
 		{Name: ownDomainsKey, Kind: kindDomains,
-			Meaning: "Our own domains: what our servers send as an address in any other bears the account's address as its envelope sender, and in Sender; without it, those of the users' accounts.", Example: "example.com, example.org"},
+			Meaning: "Our own domains: what our servers send as a user's address in any other bears the account's address as its envelope sender, and in Sender; without it, those of the users' accounts.", Example: "example.com, example.org"},
 		{Name: "sender_header", Kind: kindBool, Values: yesNo, Default: "yes",
 			Meaning: "Write that Sender field, by which readers show who sent it on behalf of whom.", Example: "no"},
 	}},

@@ -41,7 +41,7 @@ func showSelfService(ctx context.Context, program string, ca *lab.CA) error {
 		return err
 	}
 	w := os.Stdout
-	fmt.Fprint(w, "\n=== Users attach their own addresses ===\n\nNo rule names alice@example.com or her other address. The rules, with a portal:\n\n")
+	fmt.Fprint(w, "\n=== Users attach their own addresses ===\n\nNo rule names alice@example.com or her other address. The rules, with a portal\n(and some for what is different on loopback: the demo's own authority, and users' servers inside):\n\n")
 	showRules(w, portalRulesAt(portal, s.postfix.Addr()))
 	fmt.Fprintf(w, "\nWhat Alice does there in her browser, and what the page says:\n\n")
 	t := newTable(w, "#", "Alice", "the page says")
