@@ -26,7 +26,9 @@ func TestAttackCrowd(t *testing.T) {
 	}
 	always := func(peer string) func(int) string { return func(int) string { return peer } }
 	slow := accepted(200, always("192.0.2.1:5"))
-	six := accepted(200, func(i int) string { return netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}), 5).String() })
+	six := accepted(200, func(i int) string {
+		return netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)}), 5).String()
+	})
 	if len(slow) != maxClientConnections || len(six) != maxClientConnections {
 		t.Errorf("%d and %d connections of one client", len(slow), len(six))
 	}
