@@ -256,14 +256,14 @@ func TestChangeNeedsCode(t *testing.T) {
 			r.Gateway = &policy.UserGateway{Host: "smtp.other.example", Port: 587, Username: alice, Password: policy.NewSecret("x")}
 		}
 		must(t, s.Add(ctx, alice, record(alice, partner)))
-		for what, f := range map[string]func(*Record){"another server": another, "none": without} {
+		for i, f := range []func(*Record){another, without} {
 			kept := code()
 			change(f)
 			if _, err := s.Confirm(ctx, alice, alice, partner, kept); !errors.Is(err, ErrCodeExpired) {
-				t.Errorf("%s: %v", what, err)
+				t.Errorf("change %d: %v", i, err)
 			}
-			change(another)
 		}
+		change(another)
 		kept := code()
 		change(func(r *Record) { r.Name = "Another" })
 		r, err := s.Confirm(ctx, alice, alice, partner, kept)
