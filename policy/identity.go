@@ -165,7 +165,25 @@ func (w *writing) whose(address string) string {
 
 // may says whether the user may have an address.
 func (w *writing) may(p *Policy, address string) bool {
-	return w.own(address) != nil || !w.bound() && !p.owned(address)
+	return w.own(address) != nil || !w.bound() && (!p.owned(address) || w.isAccount(p, address))
+}
+
+// isAccount says whether an address is that of the account of a login that nobody knows, while the
+// database knows its user by another login: many servers take "dora" and "dora@example.com", and
+// the portal is told the one, the mail server the other. Who has attached an address must not lose
+// his own by that.
+func (w *writing) isAccount(p *Policy, address string) bool {
+	account := w.login
+	if !strings.Contains(account, "@") && p.outbound.AccountDomain != "" {
+		account += "@" + p.outbound.AccountDomain
+	}
+	account = CanonicalLogin(account)
+	canonical := CanonicalAddress(address)
+	if w.user != nil || canonical != account && WithoutExtension(canonical) != account {
+		return false
+	}
+	foreign := func(u *User) bool { return !u.Open || u.Account != account || u.find(account) == nil }
+	return !slices.ContainsFunc(p.users.Claimants(canonical), foreign) && !slices.ContainsFunc(p.users.Claimants(account), foreign)
 }
 
 // owned says whether an address is one of a user's, who may be forbidden to write as it.

@@ -42,6 +42,8 @@ type Outbound struct {
 	// [Policy.WithDirectory]. Whether one of them has a server of his own may change at any
 	// time.
 	SelfService bool
+	// AccountDomain completes a login that is no address to that of its account, or is "".
+	AccountDomain string
 	// UnknownSender says what happens when a user writes as an address that is not
 	// his.
 	UnknownSender SenderAction

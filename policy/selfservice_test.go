@@ -105,6 +105,35 @@ func TestO8Open(t *testing.T) {
 	})
 }
 
+// O8: of one user who logs in by two names, the database knows one. By the other his account's
+// address stays his, but none of those that he has attached; and nobody else gets it by that.
+func TestO8OtherLogin(t *testing.T) {
+	bare := outgoing(func(o *Outbound) { o.AccountDomain = "example.com" })
+	runSelf(t, true, outgoing(), []selfRule{
+		{"the address as login", as("DORA@example.com", "dora@example.com", "From: Dora <dora@example.com>", "Sender: dora@example.com"), unchanged},
+		{"with an extension", as("dora@example.com", "dora+x@example.com", "From: dora+x@example.com"), unchanged},
+		{"an address that she has attached", as("dora@example.com", "dora@example.com", "From: dora@club.example"), notHis},
+		{"a user's of the configuration", as("alice", "alice@example.com", "From: alice@example.com"), notHis},
+		{"another login", as("carol@example.com", "carol@example.com", "From: dora@example.com"), notHis},
+		{"one that ends in her address", as("carol@dora@example.com", "carol@example.com", "From: dora@example.com"), notHis},
+	})
+	known := New(bare)
+	frank := &User{Login: "frank@example.com", Account: "frank@example.com", Open: true, Identities: []Identity{{Address: "frank@example.com"}, {Address: "frank@club.example"}}}
+	grace := &User{Login: "grace@example.com", Account: "grace@example.com", Open: true, Identities: []Identity{{Address: "grace@example.com", Disabled: true}}}
+	known = known.WithDirectory(known.Directory().With(frank, grace, dora))
+	for _, r := range []selfRule{
+		{"a login that the account's domain completes", as("Frank", "frank@example.com", "From: frank@example.com"), unchanged},
+		{"an address that he has attached", as("frank", "frank@example.com", "From: frank@club.example"), notHis},
+		{"an account that is disabled", as("grace", "grace@example.com", "From: grace@example.com"), notHis},
+		{"by its own login, too", as("grace@example.com", "grace@example.com", "From: grace@example.com"), notHis},
+		{"one of the configuration", as("alice", "alice@example.com", "From: alice@example.com"), notHis},
+	} {
+		if got := told(known.Evaluate(context.Background(), &r.message, nil)); got != r.want {
+			t.Errorf("%s:\n%s\nwant\n%s", r.what, got, r.want)
+		}
+	}
+}
+
 // U8: before the database's users are known for the first time, mail that may be one's of theirs
 // waits, and all other mail does not.
 func TestU8Unknown(t *testing.T) {

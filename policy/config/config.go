@@ -77,6 +77,7 @@ func (l *loader) config() (*Config, error) {
 	compare(&c.Settings, gateways, inbound)
 	c.Settings.Outbound = out.settings()
 	c.Settings.Outbound.SelfService = c.Identities.Database != ""
+	c.Settings.Outbound.AccountDomain = c.Portal.AccountDomain
 	c.checkPortal(portal, server, out.fields)
 	compareRoutes(out.routes, c.Server)
 	compareUserGateways(out.userGateways, c.Server)

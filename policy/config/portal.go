@@ -91,6 +91,8 @@ func (f fields) portal() Portal {
 		for _, l := range p.Listen {
 			if at, err := netip.ParseAddrPort(l.Address); err == nil && !at.Addr().IsLoopback() {
 				f.problem(listenKey, "%s can be reached by others, who would send passwords in clear: give it a certificate and a key, or write an address of this host only, as in inet:127.0.0.1:8080, to which a proxy with TLS leads", l)
+			} else if err == nil && strings.HasPrefix(p.URL, "https:") && !f.has(proxiesKey) {
+				f.doubt(listenKey, "a proxy leads to %s, and is not believed whom it asks for: all users count as one, so that who guesses passwords keeps all others out; write trusted_proxies = %s for a proxy on this host", l, at.Addr())
 			}
 		}
 	}

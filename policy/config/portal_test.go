@@ -87,7 +87,7 @@ relay = [::ffff:127.0.0.1]:2525
 // U4: with a portal there is a database; without either, there is none; and where users' own
 // servers are allowed, the mail server has to ask from the beginning.
 func TestIdentitiesDatabase(t *testing.T) {
-	const portal = "[outbound]\ndomains = example.com\nallow_user_gateways = yes\n[portal]\nlisten = 127.0.0.1:8080\nurl = https://mail.example.com\nsubmission = mail.example.com\n"
+	const portal = "[outbound]\ndomains = example.com\nallow_user_gateways = yes\n[portal]\nlisten = 127.0.0.1:8080\nurl = https://mail.example.com\ntrusted_proxies = ::1\nsubmission = mail.example.com\n"
 	for _, c := range []struct {
 		text, database string
 		asks           bool
@@ -112,6 +112,29 @@ func TestIdentitiesDatabase(t *testing.T) {
 		}
 		compare(t, "ports", got.Portal.Ports != nil, true)
 		compare(t, "warnings", got.Warnings, []config.Problem(nil))
+	}
+}
+
+// U7: a proxy that is not believed makes all its clients one, for whom attempts are counted together.
+func TestPortalBehindProxy(t *testing.T) {
+	for lines, warned := range map[string]bool{
+		"listen = 127.0.0.1:8080\nurl = https://mail.example.com":                              true,
+		"listen = 127.0.0.1:8080\nurl = http://127.0.0.1:8080":                                 false, // only for trying out, as another warning says
+		"listen = 127.0.0.1:8080\nurl = https://mail.example.com\ntrusted_proxies = 127.0.0.1": false,
+		"listen = unix:/run/portal.sock\nurl = https://mail.example.com":                       false,
+	} {
+		c, err := config.Parse("x", []byte("[outbound]\ndomains = example.com\n[portal]\n"+lines+"\nsubmission = mail.example.com\n"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		got := ""
+		for _, w := range c.Warnings {
+			got += w.String()
+		}
+		if strings.Contains(got, "write trusted_proxies = 127.0.0.1 for a proxy on this host") != warned {
+			t.Errorf("%s: %q", lines, got)
+		}
 	}
 }
 

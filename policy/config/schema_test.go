@@ -36,8 +36,8 @@ func with(section config.SectionSpec, key config.KeySpec, value string) string {
 	}
 	// A route leads somewhere: to one host, or to several.
 	hosts := section.Name == "route" && key.Name != "primary" && key.Name != "secondary"
-	// A portal listens, at a URL, and asks a server; and its certificate has a key.
-	portal := map[string]bool{"listen": true, "url": true, "submission": true}
+	// A portal listens, at a URL, believes a proxy, and asks a server; and its certificate has a key.
+	portal := map[string]bool{"listen": true, "url": true, "trusted_proxies": true, "submission": true}
 	if key.Name == "key" || key.Name == "certificate" {
 		portal["key"], portal["certificate"] = true, true
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // A Follower is told what the records are. Its functions are called one at a time; any may
@@ -118,14 +120,17 @@ type point struct {
 // maxStep is how many changes are followed one by one; with more, all is loaded.
 const maxStep = 2000
 
-// followPause is the least time from one look to the next: whoever may connect to PostgreSQL can
-// notify without end, and very many changes are followed better a few at a time.
-const followPause = 20 * time.Millisecond
+// followPause is the least time from one look to the next in the long run, and followBurst how many
+// there may be before that: whoever may connect to PostgreSQL can notify without end.
+const (
+	followPause = 20 * time.Millisecond
+	followBurst = 20
+)
 
 func (w *watcher) run(ctx context.Context) {
-	pause := newBackoff(w.store.times)
+	pause, looks := newBackoff(w.store.times), rate.NewLimiter(rate.Every(followPause), followBurst)
 	for first := true; ; first = false {
-		next, looked := w.store.kind.compare(w.store.times), time.Now()
+		next := w.store.kind.compare(w.store.times)
 		if err := w.sync(ctx, first); err == nil {
 			pause.reset()
 		} else {
@@ -139,7 +144,7 @@ func (w *watcher) run(ctx context.Context) {
 			if w.down {
 				sleep(ctx, min(next, w.store.times.retryMin))
 			}
-			sleep(ctx, followPause-time.Since(looked))
+			looks.Wait(ctx) // which fails only where ctx ends
 		case <-time.After(next):
 		}
 		if ctx.Err() != nil {

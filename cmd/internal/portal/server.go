@@ -68,7 +68,7 @@ func (r reporter) Write(line []byte) (int, error) {
 
 // Serve answers requests of a listener until Shutdown, with TLS where there is a certificate.
 func (s *Server) Serve(l net.Listener) error {
-	l = netutil.LimitListener(l, maxConnections)
+	l = netutil.LimitListener(&crowd{Listener: l, free: s.isProxy}, maxConnections)
 	serve := s.http.Serve
 	if s.keys != nil {
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
