@@ -20,9 +20,9 @@ import (
 // count, as one's address is none of another's. Where the database can't be read, it says so, and
 // the policy stays as it is, and is not complete. A root becomes the owner of the database's
 // directory.
-func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (all *policy.Policy, records []identity.Record, complete bool) {
+func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (all *policy.Policy, his attachedOnes, complete bool) {
 	if cfg.Identities.Database == "" {
-		return p, nil, true
+		return p, his, true
 	}
 	complete = true
 	users := make(map[string][]identity.Record)
@@ -33,7 +33,14 @@ func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, log
 			fmt.Fprintf(io.err, "gatemilter: this is without what users have attached themselves: %s; run it as root\n", visible(err.Error()))
 		}
 	}
-	return p.WithDirectory(daemon.UsersOf(cfg, users)), users[policy.CanonicalLogin(login)], complete
+	directory, leftOut := daemon.UsersOf(cfg, users)
+	return p.WithDirectory(directory), attachedOnes{users[policy.CanonicalLogin(login)], leftOut}, complete
+}
+
+// attachedOnes are the addresses that a user has attached, and why some are left out.
+type attachedOnes struct {
+	records []identity.Record
+	leftOut func(login, address string) string
 }
 
 // databaseUsers reads all users of the database. It makes none where there is none yet, and needs
@@ -64,9 +71,9 @@ func databaseUsers(ctx context.Context, cfg *config.Config, users map[string][]i
 	return nil
 }
 
-// attached finds an address among those that a user has attached, and says why it may not count.
-func attached(records []identity.Record, address string) (r identity.Record, why string) {
-	canonical := policy.CanonicalAddress(address)
+// find finds an address among those that a user has attached, and says why it may not count.
+func (a attachedOnes) find(address string) (r identity.Record, why string) {
+	canonical, records := policy.CanonicalAddress(address), a.records
 	for _, name := range []string{canonical, policy.WithoutExtension(canonical)} {
 		i := slices.IndexFunc(records, func(r identity.Record) bool { return r.Address == name })
 		switch {
@@ -76,6 +83,10 @@ func attached(records []identity.Record, address string) (r identity.Record, why
 			why = "is disabled: gatemilter identities enable allows it again"
 		case records[i].State == identity.Pending:
 			why = "waits for its code, and does not count yet"
+		default:
+			if because := a.leftOut(records[i].Login, name); because != "" {
+				why = "is " + leftOutFor + because
+			}
 		}
 		return records[i], why
 	}

@@ -11,7 +11,6 @@ import (
 
 	"gatemilter/policy"
 	"gatemilter/policy/config"
-	"gatemilter/policy/identity"
 )
 
 var routeCommand = command{
@@ -52,12 +51,12 @@ Examples
 			if err != nil {
 				return err
 			}
-			p, records, complete := withDatabase(ctx, cfg, cfg.Policy, *user, io)
+			p, his, complete := withDatabase(ctx, cfg, cfg.Policy, *user, io)
 			if *user != "" && complete && p.Directory().User(*user) == nil {
 				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
 			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
-			o.tellAttached(cfg, records, io)
+			o.tellAttached(cfg, his, io)
 			if *json {
 				err = o.writeJSON(io.out)
 			} else {
@@ -80,10 +79,10 @@ func unknownUser(cfg *config.Config, path, user string) string {
 }
 
 // tellAttached says why an address that the user has attached himself does not count.
-func (o *outgoing) tellAttached(cfg *config.Config, records []identity.Record, io stdio) {
-	r, why := attached(records, o.sender)
+func (o *outgoing) tellAttached(cfg *config.Config, his attachedOnes, io stdio) {
+	r, why := his.find(o.sender)
 	if u := cfg.Settings.Outbound.Users[r.Login]; why != "" && (u == nil || !u.Has(r.Address)) {
-		fmt.Fprintf(io.err, "gatemilter: %s %s\n", r.Address, why)
+		fmt.Fprintf(io.err, "gatemilter: %s %s\n", r.Address, visible(why))
 	}
 }
 

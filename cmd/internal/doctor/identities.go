@@ -21,6 +21,8 @@ type Stock struct {
 	Active, Pending, Disabled int
 	// Lost are the passwords that can't be decrypted, and Bad the rows that can't be used.
 	Lost, Bad int
+	// LeftOut are active, and can't be used beside others.
+	LeftOut int
 	// Ports are how many servers have a port.
 	Ports map[uint16]int
 }
@@ -121,6 +123,10 @@ func (x *examination) stock(ctx context.Context) []Check {
 	const list = "gatemilter identities list"
 	if s.Bad > 0 {
 		checks = append(checks, fail(onIdentities, "rows", fmt.Sprintf("%d are not used, for no gatemilter has written them so: somebody else writes to the database", s.Bad), list))
+	}
+	if s.LeftOut > 0 {
+		checks = append(checks, warn(onIdentities, "left out", fmt.Sprintf("%d of the active can't be used beside others, so mail as these addresses is refused", s.LeftOut),
+			"see which they are with "+list+", and with gatemilter identities show LOGIN why"))
 	}
 	if s.Lost > 0 {
 		checks = append(checks, fail(onIdentities, "passwords", fmt.Sprintf("%d can't be decrypted, so mail for these servers waits", s.Lost),
