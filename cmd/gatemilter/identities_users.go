@@ -17,24 +17,41 @@ import (
 
 // withDatabase returns the policy with the users of the database beside those of the
 // configuration, as the daemon has them, and what the database has of that login. All users
-// count, as one's address is none of another's. Where the database can't be read, it says so, and
-// the policy stays as it is, and is not complete. A root becomes the owner of the database's
+// count, as one's address is none of another's. Where the database can't be read, the snapshot is,
+// as by the daemon; without that, too, nobody knows. A root becomes the owner of the database's
 // directory.
-func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (all *policy.Policy, his attachedOnes, complete bool) {
+func withDatabase(ctx context.Context, cfg *config.Config, p *policy.Policy, login string, io stdio) (all *policy.Policy, his attachedOnes, err error) {
 	if cfg.Identities.Database == "" {
-		return p, his, true
+		return p, his, nil
 	}
-	complete = true
 	users := make(map[string][]identity.Record)
 	if login != "" {
-		if err := databaseUsers(ctx, cfg, users); err != nil {
-			clear(users)
-			complete = false
-			fmt.Fprintf(io.err, "gatemilter: this is without what users have attached themselves: %s; run it as root\n", visible(err.Error()))
+		if users, err = knownUsers(ctx, cfg, io); err != nil {
+			return nil, his, err
 		}
 	}
 	directory, leftOut := daemon.UsersOf(cfg, users)
-	return p.WithDirectory(directory), attachedOnes{users[policy.CanonicalLogin(login)], leftOut}, complete
+	return p.WithDirectory(directory), attachedOnes{users[policy.CanonicalLogin(login)], leftOut}, nil
+}
+
+// knownUsers reads the database, or else the snapshot, and says so.
+func knownUsers(ctx context.Context, cfg *config.Config, io stdio) (map[string][]identity.Record, error) {
+	advice := "gatemilter doctor says more"
+	if os.Geteuid() != 0 {
+		advice = "run it as root"
+	}
+	users := make(map[string][]identity.Record)
+	err := databaseUsers(ctx, cfg, users)
+	if err == nil {
+		return users, nil
+	}
+	path := cfg.Identities.SnapshotFile
+	users, noSnapshot := identity.ReadSnapshot(path)
+	if noSnapshot != nil {
+		return nil, fmt.Errorf("it is not known what users have attached themselves: %s; nor by %s: %s: %s", visible(err.Error()), path, visible(noSnapshot.Error()), advice)
+	}
+	fmt.Fprintf(io.err, "gatemilter: this is by %s, as the daemon has it meanwhile: %s: %s\n", path, visible(err.Error()), advice)
+	return users, nil
 }
 
 // attachedOnes are the addresses that a user has attached, and why some are left out.
