@@ -27,9 +27,9 @@ type Stock struct {
 	Ports map[uint16]int
 }
 
-// credential is where systemd puts the keys for the daemon, if its unit says so. They count
+// Credential is where systemd puts the keys for the daemon, if its unit says so. They count
 // before those of key_file.
-const credential = "/run/credentials/gatemilter.service/identities.key"
+const Credential = "/run/credentials/gatemilter.service/identities.key"
 
 // keyFileKey names the key file among those of a configuration.
 const keyFileKey = "key_file"
@@ -59,8 +59,8 @@ func (x *examination) identities(ctx context.Context) []Check {
 func (x *examination) keys(c config.Identities) Check {
 	path, what := c.KeyFile, keyFileKey+" "+c.KeyFile
 	given := false
-	if _, err := os.Stat(credential); err == nil {
-		path, what, given = credential, "keys "+credential, true
+	if _, err := os.Stat(Credential); err == nil {
+		path, what, given = Credential, "keys "+Credential, true
 	}
 	_, err := identity.LoadKeyring(path)
 	switch {
@@ -113,9 +113,9 @@ func (x *examination) stock(ctx context.Context) []Check {
 	const what = "database"
 	s, err := x.Identities(ctx)
 	if err != nil {
-		fix := "look at the server, its name in the DNS, the way to it, and the user and passfile in database of [identities]; then run " + startDaemon
+		fix := "look at the server, its name in the DNS, the way to it, and the user and passfile in database of [identities]; gatemilter goes on by itself once it can be used"
 		if strings.HasPrefix(x.config.Identities.Database, "sqlite:") {
-			fix = "look at the file and its directory; bring it back from the backup, if it is damaged; then run " + startDaemon
+			fix = "look at the file and its directory; gatemilter goes on by itself once it can be used; if it is damaged, stop gatemilter, bring the file back from the backup, and start it"
 		}
 		return []Check{fail(onIdentities, what, err.Error(), fix)}
 	}
