@@ -156,7 +156,7 @@ func (w *writing) whose(address string) string {
 	case w.user == nil:
 		return ", which belongs to another user; there is no section [user " + w.login + "]"
 	case w.user.Has(canonical) || w.user.Has(WithoutExtension(canonical)):
-		return ", which is one of the addresses of " + strconv.Quote(w.login) + " but is disabled"
+		return ", which is one of the addresses of " + strconv.Quote(w.login) + " but is disabled or left out: see gatemilter identities show"
 	case w.user.Open:
 		return ", which belongs to another user than " + strconv.Quote(w.login)
 	}

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
 
 	"gatemilter/cmd/internal/daemon"
+	"gatemilter/cmd/internal/doctor"
 	"gatemilter/policy/config"
 )
 
@@ -45,13 +49,45 @@ func check(path string, io stdio) error {
 		fmt.Fprintln(io.err, w.Warning())
 	}
 	doubts := len(cfg.Warnings)
-	for _, err := range daemon.Preflight(cfg) {
+	for _, err := range append(daemon.Preflight(cfg), missing(cfg)...) {
 		doubts++
 		fmt.Fprintf(io.err, "%s: warning: on this host, %v\n", path, err)
 	}
-	fmt.Fprintf(io.out, "%s: no errors, %s, %s, %s, %s\n", path, count(doubts, "warning"),
-		count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Settings.Outbound.Routes), "route"), count(len(cfg.Settings.Outbound.Users), "user"))
+	fmt.Fprintf(io.out, "%s: no errors, %s, %s\n", path, count(doubts, "warning"),
+		summary(cfg))
 	return nil
+}
+
+// summary counts what the configuration has.
+func summary(cfg *config.Config) string {
+	text := fmt.Sprintf("%s, %s, %s", count(len(cfg.Settings.Gateways), "inbound gateway"), count(len(cfg.Settings.Outbound.Routes), "route"), count(len(cfg.Settings.Outbound.Users), "user"))
+	if cfg.Identities.Database != "" {
+		text += ", 1 database of identities"
+	}
+	if n := len(cfg.Portal.Listen); n > 0 {
+		text += ", " + count(n, "portal listener")
+	}
+	return text
+}
+
+// missing are the files that the database of identities needs, and that are not there.
+func missing(cfg *config.Config) (found []error) {
+	if cfg.Identities.Database == "" {
+		return nil
+	}
+	absent := func(path string) bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	if path := cfg.Identities.KeyFile; absent(path) && absent(doctor.Credential) {
+		found = append(found, fmt.Errorf("there is no key_file %s, so no password of a user's server can be used or stored; bring it back from your backup, or, where no password is in the database yet, run openssl rand -base64 32 | install -m 0640 -g gatemilter /dev/stdin %s", path, path))
+	}
+	if name, err := url.Parse(cfg.Identities.Database); err == nil {
+		if path := name.Query().Get("passfile"); path != "" && absent(path) {
+			found = append(found, fmt.Errorf("there is no passfile %s, which [identities] database names; write it, with a line HOST:PORT:DATABASE:USER:PASSWORD, readable by the group gatemilter", path))
+		}
+	}
+	return found
 }
 
 // load reads a configuration, or shows all that is wrong with it.

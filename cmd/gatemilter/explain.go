@@ -59,7 +59,10 @@ Example
 				return err
 			}
 			e.mode = cfg.Policy.Mode()
-			p, _, _ := withDatabase(ctx, cfg, rules.Policy, e.message.Login, io)
+			p, _, err := withDatabase(ctx, cfg, rules.Policy, e.message.Login, io)
+			if err != nil {
+				return err
+			}
 			e.verdict = p.Evaluate(ctx, &e.message, rules.Checker)
 			e.ways = waysOf(cfg, &e.message, &e.verdict)
 			if *json {

@@ -42,8 +42,9 @@ Exit status: 0 when it is done, 1 when not, 2 when called wrongly.
 
 With --json: list shows identities, a list of login, address, account, name, source
 (database or configuration), state (active or pending), disabled, server (host, port, tls,
-username, slot), created, changed, password_lost where it can't be decrypted, and problem
-where there is one. show adds history, a list of at, by, action, address, detail.
+username, slot), created, changed, password_lost where it can't be decrypted, left_out
+where it can't be used beside another one, and problem where there is one. show adds
+history, a list of at, by, action, address, detail.
 
 Examples
   gatemilter identities list @partner.example

@@ -143,6 +143,9 @@ func (s *openStore) plan(f relaymaps.Found, present map[[2]string]identity.Recor
 			return step, err
 		}
 	}
+	if c.relayhosts != "" {
+		f.Name = was.Name // which Postfix's files can't have
+	}
 	if err := f.Check(); err != nil {
 		return step, fmt.Errorf("%w: correct it", err)
 	}

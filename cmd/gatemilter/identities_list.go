@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"gatemilter/cmd/internal/daemon"
 	"gatemilter/policy"
 	"gatemilter/policy/config"
 	"gatemilter/policy/identity"
@@ -35,7 +36,9 @@ type identityJSON struct {
 	Created  *time.Time          `json:"created,omitempty"`
 	Changed  *time.Time          `json:"changed,omitempty"`
 	// Lost says that the password can't be decrypted.
-	Lost    bool   `json:"password_lost,omitempty"`
+	Lost bool `json:"password_lost,omitempty"`
+	// LeftOut says that it can't be used beside the others.
+	LeftOut bool   `json:"left_out,omitempty"`
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -94,15 +97,11 @@ func (c *identityCommand) list(ctx context.Context, args []string) error {
 	}
 	defer s.close()
 	doc := identitiesJSON{Identities: configuredIdentities(s.cfg, wanted)}
-	for r, err := range s.All(ctx) {
-		var bad *identity.RowError
-		if err != nil && !errors.As(err, &bad) {
-			return s.explain(err, "", "")
-		}
-		if shown := recordJSON(r, err); wanted(shown.Login, shown.Address) {
-			doc.Identities = append(doc.Identities, s.overruled(shown))
-		}
+	attached, err := s.attached(ctx, wanted)
+	if err != nil {
+		return s.explain(err, "", "")
 	}
+	doc.Identities = append(doc.Identities, attached...)
 	slices.SortFunc(doc.Identities, func(a, b identityJSON) int {
 		return cmp.Or(compareWho(a.Login, a.Address, b.Login, b.Address), strings.Compare(a.Source, b.Source))
 	})
@@ -113,13 +112,42 @@ func (c *identityCommand) list(ctx context.Context, args []string) error {
 	return c.writeList(doc.Identities)
 }
 
-// overruled says where the configuration goes before the database.
-func (s *openStore) overruled(i identityJSON) identityJSON {
+// attached returns what the database has of those that are wanted. All that it has is read, as
+// one may be in the way of another.
+func (s *openStore) attached(ctx context.Context, wanted func(login, address string) bool) (list []identityJSON, err error) {
+	users := make(map[string][]identity.Record)
+	for r, err := range s.All(ctx) {
+		var bad *identity.RowError
+		if err != nil && !errors.As(err, &bad) {
+			return nil, err
+		}
+		if err == nil || errors.Is(err, identity.ErrPassword) {
+			users[r.Login] = append(users[r.Login], r)
+		}
+		if shown := recordJSON(r, err); wanted(shown.Login, shown.Address) {
+			list = append(list, shown)
+		}
+	}
+	_, leftOut := daemon.UsersOf(s.cfg, users)
+	for n := range list {
+		s.judge(&list[n], leftOut)
+	}
+	return list, nil
+}
+
+// judge says where an identity of the database does not count beside others.
+func (s *openStore) judge(i *identityJSON, leftOut func(login, address string) string) {
 	if u := s.cfg.Settings.Outbound.Users[i.Login]; i.Problem == "" && u != nil && u.Has(i.Address) {
 		i.Problem = "the configuration goes before it"
 	}
-	return i
+	if why := leftOut(i.Login, i.Address); why != "" {
+		i.LeftOut = true
+		i.Problem = strings.TrimPrefix(i.Problem+"; "+leftOutFor+why, "; ")
+	}
 }
+
+// leftOutFor begins why an identity is left out.
+const leftOutFor = "left out: "
 
 // identityFilter takes what is of a login, an address, or a domain.
 func identityFilter(text string) func(login, address string) bool {
@@ -176,10 +204,21 @@ func (i *identityJSON) state() string {
 	case i.Disabled:
 		state = "disabled"
 	}
-	if i.Problem == "" || state == "" {
-		return state + i.Problem
+	problem := i.Problem
+	if i.LeftOut { // the reason is long
+		before, _, _ := strings.Cut(problem, leftOutFor)
+		problem = before + "left out"
 	}
-	return state + ", but " + i.Problem
+	if problem == "" || state == "" {
+		return state + problem
+	}
+	return state + ", but " + problem
+}
+
+// reason says why it is left out, or "".
+func (i *identityJSON) reason() string {
+	_, why, _ := strings.Cut(i.Problem, leftOutFor)
+	return why
 }
 
 // maxHistory is how many changes are shown.
@@ -198,15 +237,11 @@ func (c *identityCommand) show(ctx context.Context, args []string) error {
 	defer s.close()
 	wanted := func(l, a string) bool { return l == login && (address == "" || a == address) }
 	doc := identitiesJSON{Identities: configuredIdentities(s.cfg, wanted)}
-	records, err := s.List(ctx, login)
+	attached, err := s.attached(ctx, wanted)
 	if err != nil {
 		return s.explain(err, login, address)
 	}
-	for _, r := range records {
-		if wanted(r.Login, r.Address) {
-			doc.Identities = append(doc.Identities, s.overruled(recordJSON(r, nil)))
-		}
-	}
+	doc.Identities = append(doc.Identities, attached...)
 	changes, err := s.History(ctx, login, address, maxHistory)
 	if err != nil {
 		return s.explain(err, login, address)
@@ -234,11 +269,18 @@ func (c *identityCommand) writeDetails(doc identitiesJSON) error {
 		}
 		t.row("Login", i.Login)
 		t.row("Address", i.Address)
+		if i.State == "" { // a row that can't be used
+			t.row("State", i.state())
+			continue
+		}
 		t.row("Account", i.Account)
 		if i.Name != "" {
 			t.row("Name", i.Name)
 		}
 		t.row("State", i.state())
+		if i.LeftOut {
+			fmt.Fprintf(t, "Left out\t%s\n", visible(i.reason()))
+		}
 		if i.Server == nil {
 			t.row("Server", "none: the domain's servers deliver")
 		} else {

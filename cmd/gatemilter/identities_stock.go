@@ -46,6 +46,9 @@ func identityStock(ctx context.Context, config string) (s doctor.Stock, err erro
 		default:
 			s.Active++
 		}
+		if i.LeftOut {
+			s.LeftOut++
+		}
 		if i.Lost {
 			s.Lost++
 		}

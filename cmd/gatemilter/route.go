@@ -11,7 +11,6 @@ import (
 
 	"gatemilter/policy"
 	"gatemilter/policy/config"
-	"gatemilter/policy/identity"
 )
 
 var routeCommand = command{
@@ -27,7 +26,8 @@ in an order of its own, drawn by their shares. With --user it is mail of that us
 is logged in, with --rcpt to that recipient. It needs no mail server, no running daemon
 and, but for addresses that users have attached themselves, no root.
 
-Exit status: 0, or 1 where the user may not write as SENDER.
+Exit status: 0, or 1 where the user may not write as SENDER, or it is not known, as
+neither the database of users' addresses can be read nor its snapshot.
 
 The rules, in the order in which they are tried
 ` + routeRules() + `
@@ -52,12 +52,15 @@ Examples
 			if err != nil {
 				return err
 			}
-			p, records, complete := withDatabase(ctx, cfg, cfg.Policy, *user, io)
-			if *user != "" && complete && p.Directory().User(*user) == nil {
+			p, his, err := withDatabase(ctx, cfg, cfg.Policy, *user, io)
+			if err != nil {
+				return err
+			}
+			if *user != "" && p.Directory().User(*user) == nil {
 				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
 			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
-			o.tellAttached(cfg, records, io)
+			o.tellAttached(cfg, his, io)
 			if *json {
 				err = o.writeJSON(io.out)
 			} else {
@@ -80,10 +83,10 @@ func unknownUser(cfg *config.Config, path, user string) string {
 }
 
 // tellAttached says why an address that the user has attached himself does not count.
-func (o *outgoing) tellAttached(cfg *config.Config, records []identity.Record, io stdio) {
-	r, why := attached(records, o.sender)
+func (o *outgoing) tellAttached(cfg *config.Config, his attachedOnes, io stdio) {
+	r, why := his.find(o.sender)
 	if u := cfg.Settings.Outbound.Users[r.Login]; why != "" && (u == nil || !u.Has(r.Address)) {
-		fmt.Fprintf(io.err, "gatemilter: %s %s\n", r.Address, why)
+		fmt.Fprintf(io.err, "gatemilter: %s %s\n", r.Address, visible(why))
 	}
 }
 

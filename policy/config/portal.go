@@ -282,6 +282,9 @@ func (c *Config) checkPortal(portal, server, outbound fields) {
 	if len(p.Listen) == 0 {
 		return
 	}
+	if c.Settings.Mode == policy.Observe {
+		portal.doubt(listenKey, "the addresses that users attach take no effect yet, as [server] mode = observe (line %d): write mode = enforce there before you tell users of the portal", server.line("mode"))
+	}
 	domains := c.Settings.Outbound.Domains
 	switch {
 	case !outbound.given(ownDomainsKey):

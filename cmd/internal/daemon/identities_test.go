@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/zap/zaptest/observer"
+	sys "golang.org/x/sys/unix"
 
 	"gatemilter/cmd/internal/lab"
 	"gatemilter/cmd/internal/portal"
@@ -478,7 +480,29 @@ func TestU6AuditOfCommands(t *testing.T) {
 		if !strings.Contains(stderr.String(), "identity removed") || !strings.Contains(stderr.String(), doraClub) {
 			t.Errorf("stderr %q", stderr.String())
 		}
+		screen, terminal := openTerminal(t)
+		report, done = AuditIdentities(terminal)
+		report(change)
+		done()
+		fmt.Fprintln(terminal, "end")
+		if shown := must(bufio.NewReader(screen).ReadString('\n')); shown != "end\r\n" {
+			t.Errorf("the terminal shows %q", shown)
+		}
 	})
+}
+
+// openTerminal makes a terminal, see pty(7): what is written to it is read from screen.
+func openTerminal(t *testing.T) (screen, terminal *os.File) {
+	t.Helper()
+	screen = must(os.OpenFile("/dev/ptmx", os.O_RDWR|sys.O_NOCTTY, 0))
+	t.Cleanup(func() { screen.Close() })
+	if err := sys.IoctlSetPointerInt(int(screen.Fd()), sys.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n := must(sys.IoctlGetInt(int(screen.Fd()), sys.TIOCGPTN))
+	terminal = must(os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|sys.O_NOCTTY, 0))
+	t.Cleanup(func() { terminal.Close() })
+	return screen, terminal
 }
 
 // U7: who sends requests without end to the portal doesn't fill the log, where mail's lines are.

@@ -3,9 +3,11 @@ package daemon
 import (
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
+	sys "golang.org/x/sys/unix"
 
 	"gatemilter/cmd/internal/portal"
 	"gatemilter/policy/config"
@@ -15,15 +17,28 @@ import (
 // The lines about the database of identities.
 
 // AuditIdentities returns what logs changes of identities that a command makes, as the daemon logs
-// its own: to the journal, or to stderr where there is none. Done has to be called at the end.
+// its own: to the journal, or to stderr where there is none. Who sits at a terminal reads there what
+// the command says of them, and needs no lines of a log in between: the database's history has them.
+// Done has to be called at the end.
 func AuditIdentities(stderr io.Writer) (report func(identity.Change), done func()) {
 	c := config.Log{Target: "stderr", Format: "console", Level: "info"}
 	if j, err := dialJournal(journalPath); err == nil {
 		j.conn.Close()
 		c.Target = "journal"
+	} else if isTerminal(stderr) {
+		return func(identity.Change) {}, func() {}
 	}
 	l := newEventLog(c, stderr)
 	return l.identityChanged, l.Sync
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := sys.IoctlGetWinsize(int(f.Fd()), sys.TIOCGWINSZ)
+	return err == nil
 }
 
 // identityChanged is the audit of one change, by whomever (U6).

@@ -53,12 +53,13 @@ type leftOut struct {
 type identityCounts struct{ active, pending, disabled int }
 
 // UsersOf returns the users of a configuration and of its database of identities, whose records
-// are by login.
-func UsersOf(c *config.Config, records map[string][]identity.Record) *policy.Directory {
+// are by login. LeftOut says why an identity of the database can't be used beside the others, or
+// "".
+func UsersOf(c *config.Config, records map[string][]identity.Record) (users *policy.Directory, leftOut func(login, address string) string) {
 	var r roster
 	r.load(records)
 	r.configure(c)
-	return r.users
+	return r.users, func(login, address string) string { return r.left[identityName{login, address}] }
 }
 
 // load takes all records anew; configure has to follow.

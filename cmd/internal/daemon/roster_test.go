@@ -150,9 +150,23 @@ func TestO4LeftOut(t *testing.T) {
 // O3: where servers of users are not allowed, none is in another's way.
 func TestO3NobodyIsLeftOut(t *testing.T) {
 	cfg := parseConfig(t, strings.Replace(selfService, "gateways = yes", "gateways = no", 1))
-	d := UsersOf(cfg, byLogin(attached("dora@home.example", "team@partner.example", "mail.club.example", 0, 1), attached("erin@home.example", "erin@old.example", "mail.old.example:25", 7, 1)))
+	d, leftOut := UsersOf(cfg, byLogin(attached("dora@home.example", "team@partner.example", "mail.club.example", 0, 1), attached("erin@home.example", "erin@old.example", "mail.old.example:25", 7, 1)))
 	if got := inForce(d); slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "-") }) || len(got) != 4 {
 		t.Errorf("in force: %v", got)
+	}
+	if why := leftOut("dora@home.example", "team@partner.example"); why != "" {
+		t.Errorf("left out: %s", why)
+	}
+}
+
+// O4: who asks for an identity by name is told why it is left out.
+func TestO4WhyLeftOut(t *testing.T) {
+	_, leftOut := UsersOf(parseConfig(t, selfService), byLogin(attached("dora@home.example", "team@partner.example", "mail.club.example", 0, 1)))
+	if why := leftOut("dora@home.example", "team@partner.example"); !strings.HasSuffix(why, "in the same slot, 0: give one of them another slot") {
+		t.Errorf("left out: %s", why)
+	}
+	if why := leftOut("dora@home.example", "dora@home.example"); why != "" {
+		t.Errorf("the account's: %s", why)
 	}
 }
 

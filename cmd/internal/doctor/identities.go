@@ -21,13 +21,15 @@ type Stock struct {
 	Active, Pending, Disabled int
 	// Lost are the passwords that can't be decrypted, and Bad the rows that can't be used.
 	Lost, Bad int
+	// LeftOut are active, and can't be used beside others.
+	LeftOut int
 	// Ports are how many servers have a port.
 	Ports map[uint16]int
 }
 
-// credential is where systemd puts the keys for the daemon, if its unit says so. They count
+// Credential is where systemd puts the keys for the daemon, if its unit says so. They count
 // before those of key_file.
-const credential = "/run/credentials/gatemilter.service/identities.key"
+const Credential = "/run/credentials/gatemilter.service/identities.key"
 
 // keyFileKey names the key file among those of a configuration.
 const keyFileKey = "key_file"
@@ -57,8 +59,8 @@ func (x *examination) identities(ctx context.Context) []Check {
 func (x *examination) keys(c config.Identities) Check {
 	path, what := c.KeyFile, keyFileKey+" "+c.KeyFile
 	given := false
-	if _, err := os.Stat(credential); err == nil {
-		path, what, given = credential, "keys "+credential, true
+	if _, err := os.Stat(Credential); err == nil {
+		path, what, given = Credential, "keys "+Credential, true
 	}
 	_, err := identity.LoadKeyring(path)
 	switch {
@@ -111,9 +113,9 @@ func (x *examination) stock(ctx context.Context) []Check {
 	const what = "database"
 	s, err := x.Identities(ctx)
 	if err != nil {
-		fix := "look at the server, its name in the DNS, the way to it, and the user and passfile in database of [identities]; then run " + startDaemon
+		fix := "look at the server, its name in the DNS, the way to it, and the user and passfile in database of [identities]; gatemilter goes on by itself once it can be used"
 		if strings.HasPrefix(x.config.Identities.Database, "sqlite:") {
-			fix = "look at the file and its directory; bring it back from the backup, if it is damaged; then run " + startDaemon
+			fix = "look at the file and its directory; gatemilter goes on by itself once it can be used; if it is damaged, stop gatemilter, bring the file back from the backup, and start it"
 		}
 		return []Check{fail(onIdentities, what, err.Error(), fix)}
 	}
@@ -121,6 +123,10 @@ func (x *examination) stock(ctx context.Context) []Check {
 	const list = "gatemilter identities list"
 	if s.Bad > 0 {
 		checks = append(checks, fail(onIdentities, "rows", fmt.Sprintf("%d are not used, for no gatemilter has written them so: somebody else writes to the database", s.Bad), list))
+	}
+	if s.LeftOut > 0 {
+		checks = append(checks, warn(onIdentities, "left out", fmt.Sprintf("%d of the active can't be used beside others, so mail as these addresses is refused", s.LeftOut),
+			"see which they are with "+list+", and with gatemilter identities show LOGIN why"))
 	}
 	if s.Lost > 0 {
 		checks = append(checks, fail(onIdentities, "passwords", fmt.Sprintf("%d can't be decrypted, so mail for these servers waits", s.Lost),

@@ -67,6 +67,10 @@ func TestU6FaultsOfTheDatabase(t *testing.T) {
 			x.Identities = func(context.Context) (Stock, error) { return Stock{Active: 3, Lost: 2}, nil }
 			return nil
 		}, "passwords", Fail, "2 can't be decrypted"},
+		"left out": {func(x *examination, _, _, _ string) error {
+			x.Identities = func(context.Context) (Stock, error) { return Stock{Active: 3, LeftOut: 2}, nil }
+			return nil
+		}, "left out", Warn, "2 of the active can't be used beside others"},
 		"bad": {func(x *examination, _, _, _ string) error {
 			x.Identities = func(context.Context) (Stock, error) { return Stock{Bad: 1}, nil }
 			return nil

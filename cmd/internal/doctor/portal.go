@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +36,8 @@ func (x *examination) portal(ctx context.Context) []Check {
 	}
 	if p.Certificate != "" {
 		checks = append(checks, x.ownCertificate())
+	} else if proxied := slices.IndexFunc(p.Listen, func(l config.Listener) bool { return l.Network != "unix" }); proxied >= 0 && len(p.TrustedProxies) == 0 && strings.HasPrefix(p.URL, "https:") {
+		checks = append(checks, x.oneClient(p.Listen[proxied]))
 	}
 	if !x.Offline {
 		checks = append(checks, inParallel(3, func(i int) []Check {
@@ -75,6 +78,17 @@ func (x *examination) serves(ctx context.Context, l config.Listener) Check {
 		return fail(onPortal, what, fmt.Sprintf("it answers with status %d: it is another server, or has been started with another url", status), startDaemon)
 	}
 	return ok(onPortal, what, "answers")
+}
+
+// oneClient says what becomes of the limits where all requests come from a proxy that is not trusted
+// to say for whom it asks.
+func (x *examination) oneClient(l config.Listener) Check {
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		host = l.Address
+	}
+	return warn(onPortal, "trusted_proxies", "requests come to "+l.String()+" from a proxy, and none is trusted to say for whom it asks: all users count as one client, so that one who tries passwords locks all others out",
+		fmt.Sprintf("write into [portal] of %s: trusted_proxies = %s, let the proxy set X-Forwarded-For to the client's address, and run %s", x.Config, host, startDaemon))
 }
 
 // get asks for a page and returns the status.

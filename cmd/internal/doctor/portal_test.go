@@ -156,6 +156,24 @@ func TestU2FaultsOfThePortal(t *testing.T) {
 	}
 }
 
+// U7: behind a proxy that is not trusted, all users are one client.
+func TestU7ProxyIsNotTrusted(t *testing.T) {
+	for text, want := range map[string]bool{
+		"listen = inet:127.0.0.1:1\n":                                  true,
+		"listen = inet:127.0.0.1:1\ntrusted_proxies = 127.0.0.1\n":     false,
+		"listen = unix:" + filepath.Join(t.TempDir(), "p.sock") + "\n": false,
+	} {
+		x := examinationOf(t, "[outbound]\ndomains = example.com\n[portal]\nurl = https://mail.example.com/addresses\nsubmission = mail.example.com\n"+text)
+		x.Offline = true
+		at := slices.IndexFunc(x.portal(t.Context()), func(c Check) bool {
+			return c.What == "trusted_proxies" && c.State == Warn && strings.Contains(c.Fix, "trusted_proxies = 127.0.0.1, let")
+		})
+		if (at >= 0) != want {
+			t.Errorf("%s: %v, want %v", text, at >= 0, want)
+		}
+	}
+}
+
 // Offline, nothing but the portal itself is asked; on a unix socket too, where a proxy does TLS.
 func TestU2PortalOffline(t *testing.T) {
 	if got := examinationOf(t, "[server]\n").portal(t.Context()); got != nil {

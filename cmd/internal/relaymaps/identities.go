@@ -11,7 +11,7 @@ import (
 	"gatemilter/policy/identity"
 )
 
-// A Found is an identity that tables hold. Its Account is not known here.
+// A Found is an identity that tables hold. Its Account and Name are not known here.
 type Found struct {
 	identity.Record
 	// File and Line are where it is.
