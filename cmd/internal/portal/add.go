@@ -84,20 +84,12 @@ func (v *visit) addressError(login, address string, err error) string {
 // addWithout adds an address without a server of its own.
 func (v *visit) addWithout(r identity.Record) {
 	o := v.sendLetter(r, func(ctx context.Context) error { return v.Store.Add(ctx, v.by(), r) })
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address})
+	v.logSaved(r, o)
 	if !o.saved {
 		v.showAdd(o.status, []*field{v.addressField(r.Address), v.nameField(r.Name)}, o.notice)
 		return
 	}
 	v.toConfirm(r.Address, o)
-}
-
-// savedAs is whether something was stored, as an event has it.
-func (o *outcome) savedAs() string {
-	if o.saved {
-		return OK
-	}
-	return resultFailed
 }
 
 // toConfirm goes on to where the code is entered.
@@ -155,7 +147,7 @@ func (v *visit) addServer() {
 	}
 	r.Gateway = g
 	o := v.sendLetter(r, func(ctx context.Context) error { return v.Store.Add(ctx, v.by(), r) })
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address, Server: serverOf(g)})
+	v.logSaved(r, o)
 	if !o.saved {
 		v.showServer(o.status, &serverPage{Record: r}, fields, o)
 		return

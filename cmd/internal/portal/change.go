@@ -69,7 +69,7 @@ func (v *visit) change() {
 	default:
 		o = v.save(save)
 	}
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address, Server: serverOf(r.Gateway)})
+	v.logSaved(r, o)
 	switch {
 	case !o.saved:
 		v.showChange(o.status, old, fields, o)
@@ -110,11 +110,12 @@ func (v *visit) save(save func(context.Context) error) outcome {
 		v.log(Event{Kind: Limited, Result: string(Saved)})
 		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
 	}
-	if err := save(v.r.Context()); err != nil {
-		status, n := v.failed(err)
-		return outcome{status: status, notice: n}
+	err := save(v.r.Context())
+	o := outcome{sent: err == nil}
+	if o.stored(err); err != nil {
+		o.status, o.notice = v.failed(err)
 	}
-	return outcome{saved: true, sent: true}
+	return o
 }
 
 // verify logs in to the server of an address that is active already, and asks whether it would

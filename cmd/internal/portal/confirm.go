@@ -59,7 +59,7 @@ func (v *visit) confirm() {
 		return
 	}
 	confirmed, err := v.Store.Confirm(v.r.Context(), v.by(), r.Login, r.Address, code)
-	v.log(Event{Kind: CodeEntered, Result: resultOf(err), Address: r.Address})
+	v.log(Event{Kind: CodeEntered, Result: resultOf(err), Reason: reasonOf(err), Address: r.Address})
 	if err != nil {
 		v.notConfirmed(r, f, err)
 		return
