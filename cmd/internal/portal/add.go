@@ -9,9 +9,10 @@ import (
 	"gatemilter/policy/identity"
 )
 
-// addPage asks for the address: the first step.
+// addPage asks for the address: the first step. Who has had to log in again finds the one that he
+// had entered.
 func (v *visit) addPage() {
-	v.showAdd(http.StatusOK, []*field{v.addressField(""), v.nameField("")}, nil)
+	v.showAdd(http.StatusOK, []*field{v.addressField(firstOf(v.query("address"), maxAddress)), v.nameField("")}, nil)
 }
 
 // addAgain is for who comes to the second step without the first.

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"slices"
 	"strings"
@@ -114,5 +115,63 @@ func TestAttackRelayCounts(t *testing.T) {
 	}
 	if n := messages(s.relay); n != 12 {
 		t.Errorf("%d messages went to one address", n)
+	}
+}
+
+// U1: a session that is over while a form is open: the login says so, and leads back to the form of
+// the same address. So it is after a restart, which ends all sessions.
+func TestSessionEnds(t *testing.T) {
+	for what, end := range map[string]func(*stage){
+		"an hour":   func(s *stage) { s.later(sessionLife) },
+		"a restart": func(s *stage) { s.portal.sessions = newSessions(s.time) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newStage(t)
+			b := s.alice()
+			b.attached(s.partner())
+			v := version(s.record(t, "alice@example.com", "alice@partner.example"))
+			end(s)
+			for path, c := range map[string]struct {
+				form []string
+				next string
+			}{
+				"/change":     {server("version", v), "/change?address=alice%40partner.example"},
+				"/remove":     {[]string{"address", "alice@partner.example"}, "/remove?address=alice%40partner.example"},
+				"/confirm":    {[]string{"address", "alice@partner.example", "code", "X"}, "/confirm?address=alice%40partner.example"},
+				"/code":       {[]string{"address", "alice@partner.example"}, "/confirm?address=alice%40partner.example"},
+				"/add":        {[]string{"address", "new+one@partner.example", "name", "x"}, "/add?address=new%2Bone%40partner.example"},
+				"/add/server": {server("address", "new+one@partner.example"), "/add?address=new%2Bone%40partner.example"},
+				"/test":       {[]string{"address", "alice@partner.example"}, ""},
+			} {
+				r := b.post(path, c.form...)
+				if got := must(r.Location()).Query().Get("next"); got != c.next || strings.Contains(r.Header.Get("Location"), "password") {
+					t.Errorf("%s leads back to %q", path, got)
+				}
+				page := b.follow(r)
+				page.has(t, "Your session has ended; please log in again")
+				if c.next != "" && !strings.Contains(page.text, `name="next" value="`+html.EscapeString(c.next)+`"`) {
+					t.Errorf("%s: the login leads to somewhere else", path)
+				}
+			}
+			b.follow(b.get("/")).has(t, "Your session has ended")
+			r := b.post("/login", "username", "alice@example.com", "password", alicesPassword, "next", "/add?address=new%2Bone%40partner.example")
+			if page := b.follow(r); !strings.Contains(page.text, `value="new&#43;one@partner.example"`) || strings.Contains(page.words(), "session has ended") {
+				t.Errorf("the address isn't filled in: %s", page.text)
+			}
+			b.post("/logout")
+			if page := b.get("/login"); strings.Contains(page.words(), "session has ended") {
+				t.Error("who has logged out is told that his session has ended")
+			}
+		})
+	}
+	s := newStage(t)
+	if page := s.browser().get("/login"); strings.Contains(page.words(), "session has ended") {
+		t.Error("who has not been here is told that his session has ended")
+	}
+	b := s.alice()
+	for _, path := range []string{"/change", "/remove", "/confirm"} {
+		if r := b.get(path); r.Header.Get("Location") != "/addresses/" {
+			t.Errorf("%s for no address: %s", path, r.Status)
+		}
 	}
 }

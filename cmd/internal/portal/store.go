@@ -75,6 +75,10 @@ func reasonOf(err error) string {
 // record returns an address of the user's. Where there is none, or the administrator has
 // disabled it, a page says so, and ok is false.
 func (v *visit) record(entered string) (r identity.Record, ok bool) {
+	if entered == "" && v.r.Method != http.MethodPost {
+		v.home() // which address he means, he can say there
+		return r, false
+	}
 	address, err := parseAddress(entered)
 	if err != nil {
 		v.refuse(http.StatusNotFound, "noAddress")

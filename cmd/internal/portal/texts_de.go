@@ -70,6 +70,7 @@ var german = catalogue{
 	"login.wrong":            "Benutzername und Passwort passen nicht zusammen. Bitte prüfen Sie beides und versuchen Sie es noch einmal.",
 	"login.unavailable":      "Die Anmeldung ist im Moment nicht möglich, weil der Mailserver nicht antwortet, wie er sollte. Bitte versuchen Sie es später noch einmal.",
 	"login.bye":              "Sie sind abgemeldet.",
+	"login.ended":            "Ihre Sitzung ist abgelaufen; bitte melden Sie sich neu an. Was noch nicht gespeichert war, müssen Sie danach noch einmal eingeben.",
 
 	"list.title":      "Meine Adressen",
 	"list.own":        "Adressen, die Sie hinzugefügt haben",

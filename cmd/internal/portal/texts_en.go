@@ -70,6 +70,7 @@ var english = catalogue{
 	"login.wrong":            "User name and password do not match. Please check both and try again.",
 	"login.unavailable":      "Logging in is not possible at present because the mail server does not answer as it should. Please try again later.",
 	"login.bye":              "You are logged out.",
+	"login.ended":            "Your session has ended; please log in again. What you had not saved yet has to be entered once more.",
 
 	"list.title":      "My addresses",
 	"list.own":        "Addresses that you have added",

@@ -70,6 +70,7 @@ var italian = catalogue{
 	"login.wrong":            "Il nome utente e la password non corrispondono. Si prega di controllarli e di riprovare.",
 	"login.unavailable":      "Al momento non è possibile accedere, perché il server di posta non risponde come dovrebbe. Si prega di riprovare più tardi.",
 	"login.bye":              "L’uscita è avvenuta correttamente.",
+	"login.ended":            "La sessione è scaduta: si prega di accedere di nuovo. Ciò che non era ancora salvato va inserito un’altra volta.",
 
 	"list.title":      "I miei indirizzi",
 	"list.own":        "Indirizzi aggiunti",

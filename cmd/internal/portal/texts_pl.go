@@ -70,6 +70,7 @@ var polish = catalogue{
 	"login.wrong":            "Nazwa użytkownika i hasło nie pasują do siebie. Proszę sprawdzić obie i spróbować ponownie.",
 	"login.unavailable":      "Logowanie jest w tej chwili niemożliwe, ponieważ serwer poczty nie odpowiada tak, jak powinien. Proszę spróbować później.",
 	"login.bye":              "Wylogowano.",
+	"login.ended":            "Sesja wygasła; proszę zalogować się ponownie. To, co nie zostało jeszcze zapisane, trzeba będzie wpisać jeszcze raz.",
 
 	"list.title":      "Moje adresy",
 	"list.own":        "Dodane adresy",

@@ -20,6 +20,7 @@ type visit struct {
 	client  string
 	lang    *spoken
 	session *session // nil: not logged in
+	ended   bool     // the browser still has the token of a session that is over
 	facts   Facts
 }
 
@@ -58,6 +59,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	v.chooseLanguage()
 	if token := s.cookie(r, sessionCookie); token != "" {
 		v.session = s.sessions.find(token)
+		v.ended = v.session == nil
 	}
 	path, ours := strings.CutPrefix(r.URL.Path, s.base)
 	if v.path = path; path == "" {
@@ -100,14 +102,26 @@ func (v *visit) posted(route route) {
 // enter does what is asked for, or has the user log in first.
 func (v *visit) enter(route route, do func(*visit)) {
 	if v.session == nil && !route.open {
-		next := v.path
-		if v.r.URL.RawQuery != "" && v.r.Method != http.MethodPost {
-			next += "?" + v.r.URL.RawQuery
-		}
-		v.redirect("/login", "next", localTarget(next))
+		v.redirect("/login", "next", v.wanted())
 		return
 	}
 	do(v)
+}
+
+// returns are the pages from which forms that only change something come.
+var returns = map[string]string{"/add/server": "/add", "/code": "/confirm"}
+
+// wanted is the page that a login leads back to: the one that was asked for, or the one with the
+// form that was sent, for the same address. All else that was entered is gone.
+func (v *visit) wanted() string {
+	next, query := v.path, v.r.URL.RawQuery
+	if v.r.Method == http.MethodPost {
+		query = url.Values{"address": {v.value("address")}}.Encode()
+	}
+	if page, ok := returns[next]; ok {
+		next = page
+	}
+	return localTarget(next + "?" + query)
 }
 
 // value is what was entered in a field. Octets that are no UTF-8 are no text.
