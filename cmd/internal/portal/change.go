@@ -76,7 +76,11 @@ func (v *visit) change() {
 	case given, r.State == identity.Pending && r.Gateway != nil:
 		v.toConfirm(r.Address, o)
 	default:
-		v.session.keep(&notice{Kind: "good", Text: v.lang.t("change.done", "address", r.Address)})
+		key := "change.done"
+		if v.facts.Observe {
+			key = "change.done.observe"
+		}
+		v.session.keep(&notice{Kind: "good", Text: v.lang.t(key, "address", r.Address)})
 		v.home()
 	}
 }

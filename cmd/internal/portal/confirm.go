@@ -65,10 +65,15 @@ func (v *visit) confirm() {
 		return
 	}
 	key := "confirm.done"
-	if v.usesOwn(confirmed) {
+	switch {
+	case v.facts.Observe:
+		key = "confirm.done.observe"
+	case v.usesOwn(confirmed):
 		key = "confirm.done.own"
 	}
-	v.session.keep(&notice{Kind: "good", Text: v.lang.t(key, "address", r.Address, "server", serverOf(confirmed.Gateway))})
+	n := &notice{Kind: "good", Text: v.lang.t(key, "address", r.Address, "server", serverOf(confirmed.Gateway))}
+	n.More = []string{v.lang.t("confirm.program")}
+	v.session.keep(n)
 	v.home()
 }
 
