@@ -42,7 +42,7 @@ func (v *visit) usesOwn(r identity.Record) bool { return r.Gateway != nil && v.f
 // has agreed to the message.
 type delivery struct {
 	*tlsprobe.Letter
-	begun   bool // there is to be a code
+	begun   bool // nothing is left to do but to make the code, and to send it
 	outcome      // of storing what was to be stored
 	failure error
 }
@@ -56,13 +56,13 @@ func (v *visit) deliver(from string, r identity.Record, count func() error, save
 		if err := count(); err != nil {
 			return nil, err
 		}
-		d.begun = true
 		if d.saved = save == nil; save != nil {
 			err := save(ctx)
 			if d.stored(err); err != nil {
 				return nil, err
 			}
 		}
+		d.begun = true
 		code, err := v.Store.NewCode(ctx, v.by(), r.Login, r.Address)
 		if err != nil {
 			return nil, err
@@ -107,8 +107,8 @@ func (v *visit) sendLetter(r identity.Record, save func(context.Context) error) 
 	if wait := waitError(0); errors.As(d.failure, &wait) {
 		v.log(Event{Kind: Limited, Result: string(CodeSent), Address: r.Address})
 	}
-	if !d.begun && v.usesOwn(r) {
-		return o // it was only tried
+	if !d.begun && (v.usesOwn(r) || d.failure != nil) {
+		return o // it has not come to a code
 	}
 	e := Event{Kind: CodeSent, Result: OK, Address: r.Address, Server: server}
 	if !o.sent {

@@ -195,6 +195,8 @@ var german = catalogue{
 	"confirm.missing":      "Bitte geben Sie den Code aus der Nachricht ein.",
 	"confirm.wrong":        "Das ist nicht der Code. Bitte vergleichen Sie ihn mit der neuesten Nachricht.",
 	"confirm.expired":      "Der Code ist abgelaufen oder wurde zu oft probiert. Bitte lassen Sie sich einen neuen senden.",
+	"confirm.noSlot":       "Der Code stimmt. Diese Adresse lässt sich aber im Moment nicht mit einem eigenen Server verwenden, weil andere Konten das schon tun.",
+	"confirm.noSlot.text":  "Das kann Ihr Administrator ändern; bestätigen Sie danach bitte mit einem neuen Code. Oder Sie verwenden die Adresse ohne Server: Dann stellen unsere eigenen Server Ihre Mail zu und senden Ihnen zuerst einen neuen Code.",
 	"confirm.already":      "{address} ist schon bestätigt.",
 	"confirm.done":         "Fertig: {address} ist aktiv. Sie können ab jetzt mit dieser Adresse schreiben.",
 	"confirm.done.own":     "Fertig: {address} ist aktiv. Ihre nächste Mail von dieser Adresse geht über {server} hinaus.",

@@ -195,6 +195,8 @@ var english = catalogue{
 	"confirm.missing":      "Please enter the code from the message.",
 	"confirm.wrong":        "This is not the code. Please compare it with the latest message.",
 	"confirm.expired":      "The code has expired, or was tried too often. Please have a new one sent.",
+	"confirm.noSlot":       "The code is right. But this address cannot be used with a server of its own at present, because other accounts use it that way already.",
+	"confirm.noSlot.text":  "Your administrator can change that; after that, please confirm once more with a new code. Or you use the address without a server: then our own servers deliver your mail, and send you a new code first.",
 	"confirm.already":      "{address} is confirmed already.",
 	"confirm.done":         "Done: {address} is active. You can write as this address from now on.",
 	"confirm.done.own":     "Done: {address} is active. Your next mail from this address goes out through {server}.",

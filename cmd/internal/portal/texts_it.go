@@ -195,6 +195,8 @@ var italian = catalogue{
 	"confirm.missing":      "Inserire il codice contenuto nel messaggio.",
 	"confirm.wrong":        "Questo non è il codice. Confrontarlo con il messaggio più recente.",
 	"confirm.expired":      "Il codice è scaduto o è stato provato troppe volte. Richiederne uno nuovo.",
+	"confirm.noSlot":       "Il codice è giusto. Al momento però non è possibile usare questo indirizzo con un proprio server, perché altri account lo usano già così.",
+	"confirm.noSlot.text":  "L’amministratore può cambiare questo limite: in seguito occorre confermare con un nuovo codice. Oppure si può usare l’indirizzo senza server: allora la posta sarà consegnata dai nostri server, che prima inviano un nuovo codice.",
 	"confirm.already":      "{address} è già confermato.",
 	"confirm.done":         "Fatto: {address} è attivo. D’ora in poi è possibile scrivere da questo indirizzo.",
 	"confirm.done.own":     "Fatto: {address} è attivo. Il prossimo messaggio da questo indirizzo partirà da {server}.",

@@ -195,6 +195,8 @@ var polish = catalogue{
 	"confirm.missing":      "Proszę wpisać kod z wiadomości.",
 	"confirm.wrong":        "To nie jest właściwy kod. Proszę porównać go z najnowszą wiadomością.",
 	"confirm.expired":      "Kod stracił ważność albo wpisywano go zbyt wiele razy. Proszę poprosić o nowy.",
+	"confirm.noSlot":       "Kod jest prawidłowy. Tego adresu nie można jednak obecnie używać z własnym serwerem, ponieważ w ten sposób korzystają z niego już inne konta.",
+	"confirm.noSlot.text":  "Może to zmienić administrator; potem trzeba będzie potwierdzić adres nowym kodem. Można też używać adresu bez serwera: wtedy pocztę dostarczą nasze serwery, które najpierw wyślą nowy kod.",
 	"confirm.already":      "Adres {address} jest już potwierdzony.",
 	"confirm.done":         "Gotowe: adres {address} jest aktywny. Od teraz można z niego pisać.",
 	"confirm.done.own":     "Gotowe: adres {address} jest aktywny. Następna wiadomość z tego adresu wyjdzie przez {server}.",
