@@ -72,8 +72,12 @@ func (v *visit) addressError(login, address string, err error) string {
 	switch {
 	case v.value("address") == "":
 		return v.lang.t("field.address.missing")
+	case err != nil && hasForeignLocal(v.value("address")):
+		return v.lang.t("field.address.ascii")
 	case err != nil:
 		return v.lang.t("field.address.bad")
+	case address == v.account(login):
+		return v.lang.t("add.account")
 	case u != nil && u.Has(address):
 		return v.lang.t("add.given")
 	case !v.mayHave(login, address):

@@ -34,6 +34,13 @@ func parseAddress(s string) (string, error) {
 	return address, nil
 }
 
+// hasForeignLocal says whether an address has other letters than those of ASCII before the @: such
+// mail needs SMTPUTF8 (RFC 6531) all the way. A domain has a form without (RFC 5890).
+func hasForeignLocal(s string) bool {
+	local, _, found := strings.Cut(s, "@")
+	return found && strings.ContainsFunc(local, func(r rune) bool { return r >= utf8.RuneSelf && unicode.IsGraphic(r) && r != utf8.RuneError })
+}
+
 // isDomain takes names of at least two labels, the last of which is no number: no host is
 // found by others (RFC 3696, section 2), and none by a shorter name than its own.
 func isDomain(name string) bool {

@@ -111,6 +111,7 @@ var german = catalogue{
 	"field.address.hint":     "Die Adresse, mit der Sie schreiben möchten, etwa name@beispiel.de.",
 	"field.address.missing":  "Bitte geben Sie die Mailadresse ein.",
 	"field.address.bad":      "Das ist keine vollständige Mailadresse. Sie sollte aussehen wie name@beispiel.de.",
+	"field.address.ascii":    "Vor dem @ hat diese Adresse Zeichen, mit denen unser Mailsystem nicht umgehen kann, etwa Umlaute. Sie sind nur nach dem @ möglich.",
 	"field.name":             "Ihr Name (freiwillig)",
 	"field.name.hint":        "Eine Notiz für Sie, und der Absender der Bestätigungsnachricht.",
 	"field.name.bad":         "Der Name ist zu lang oder enthält Zeichen, die sich nicht darstellen lassen.",
@@ -141,6 +142,7 @@ var german = catalogue{
 	"add.lead.ours": "Mit welcher Adresse möchten Sie schreiben? Wir senden einen Code dorthin, um sicher zu sein, dass sie Ihnen gehört.",
 	"add.button":    "Code senden",
 	"add.given":     "Diese Adresse hat Ihr Administrator schon für Sie eingerichtet. Sie brauchen nichts hinzuzufügen.",
+	"add.account":   "Das ist die Adresse Ihres Kontos; Sie können sie schon verwenden.",
 	"add.ourDomain": "Adressen von {domain} vergibt der Administrator; sie lassen sich hier nicht hinzufügen.",
 
 	"server.title":  "Der Mailserver Ihrer Adresse",

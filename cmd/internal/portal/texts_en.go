@@ -111,6 +111,7 @@ var english = catalogue{
 	"field.address.hint":     "The address you want to write as, such as name@example.com.",
 	"field.address.missing":  "Please enter the mail address.",
 	"field.address.bad":      "This is not a complete mail address. It should look like name@example.com.",
+	"field.address.ascii":    "Before the @, this address has letters that our mail system cannot handle, such as umlauts or accents. They are only possible after the @.",
 	"field.name":             "Your name (optional)",
 	"field.name.hint":        "A note for yourself and the sender of the confirmation message.",
 	"field.name.bad":         "The name is too long or contains characters that cannot be shown.",
@@ -141,6 +142,7 @@ var english = catalogue{
 	"add.lead.ours": "Which address would you like to write as? We send a code there, to make sure that it is yours.",
 	"add.button":    "Send the code",
 	"add.given":     "Your administrator has already set up this address for you. There is nothing to add.",
+	"add.account":   "This is your account’s address; you can use it already.",
 	"add.ourDomain": "Addresses of {domain} are assigned by the administrator and cannot be added here.",
 
 	"server.title":  "The mail server of your address",

@@ -111,6 +111,7 @@ var italian = catalogue{
 	"field.address.hint":     "L’indirizzo da cui si vuole scrivere, per esempio nome@esempio.it.",
 	"field.address.missing":  "Inserire l’indirizzo e-mail.",
 	"field.address.bad":      "Questo non è un indirizzo e-mail completo. Dovrebbe essere del tipo nome@esempio.it.",
+	"field.address.ascii":    "Prima della @ questo indirizzo contiene caratteri che il nostro sistema di posta non può gestire, come lettere accentate. Sono possibili solo dopo la @.",
 	"field.name":             "Nome (facoltativo)",
 	"field.name.hint":        "Un promemoria personale, e il mittente del messaggio di conferma.",
 	"field.name.bad":         "Il nome è troppo lungo o contiene caratteri che non possono essere mostrati.",
@@ -141,6 +142,7 @@ var italian = catalogue{
 	"add.lead.ours": "Da quale indirizzo si vuole scrivere? Vi invieremo un codice, per verificare a chi appartiene.",
 	"add.button":    "Invia il codice",
 	"add.given":     "L’amministratore ha già impostato questo indirizzo. Non c’è nulla da aggiungere.",
+	"add.account":   "Questo è l’indirizzo dell’account: è già utilizzabile.",
 	"add.ourDomain": "Gli indirizzi di {domain} sono assegnati dall’amministratore e non si possono aggiungere qui.",
 
 	"server.title":  "Il server di posta dell’indirizzo",

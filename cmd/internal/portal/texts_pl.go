@@ -111,6 +111,7 @@ var polish = catalogue{
 	"field.address.hint":     "Adres, z którego chce się pisać, na przykład nazwa@przyklad.pl.",
 	"field.address.missing":  "Proszę podać adres e-mail.",
 	"field.address.bad":      "To nie jest pełny adres e-mail. Powinien wyglądać jak nazwa@przyklad.pl.",
+	"field.address.ascii":    "Przed znakiem @ ten adres zawiera znaki, których nasz system pocztowy nie obsługuje, na przykład polskie litery. Są one możliwe tylko po znaku @.",
 	"field.name":             "Imię i nazwisko (nieobowiązkowe)",
 	"field.name.hint":        "Do własnej wiadomości; pojawi się też jako nadawca wiadomości z kodem.",
 	"field.name.bad":         "Nazwa jest za długa lub zawiera znaki, których nie można pokazać.",
@@ -141,6 +142,7 @@ var polish = catalogue{
 	"add.lead.ours": "Z jakiego adresu ma być wysyłana poczta? Wyślemy tam kod, aby upewnić się, do kogo adres należy.",
 	"add.button":    "Wyślij kod",
 	"add.given":     "Administrator już ustawił ten adres. Nie trzeba nic dodawać.",
+	"add.account":   "To jest adres tego konta; można go już używać.",
 	"add.ourDomain": "Adresy w domenie {domain} przydziela administrator i nie można ich tu dodać.",
 
 	"server.title":  "Serwer poczty tego adresu",

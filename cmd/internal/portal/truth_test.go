@@ -1,8 +1,15 @@
 package portal
 
 import (
+	"html"
+	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"gatemilter/cmd/internal/lab"
+	"gatemilter/policy"
+	"gatemilter/policy/identity"
 )
 
 // U1: in trial mode all pages say so, and none promises what is not so yet.
@@ -40,4 +47,81 @@ func TestReminder(t *testing.T) {
 	b := s.alice()
 	b.follow(b.post("/add/server", server()...))
 	b.follow(b.post("/confirm", "address", "alice@partner.example", "code", lastCode(t, partner))).has(t, "Your next mail from this address goes out through smtp.partner.example:587", "Now add it in your mail program as a sender")
+}
+
+// U1: his own address a user need not add, and it is said to have no other provider.
+func TestOwnAddress(t *testing.T) {
+	s := newStage(t)
+	b := s.alice()
+	for path, form := range map[string][]string{"/add": {"address", "alice@example.com"}, "/add/server": server("address", "Alice@Example.com")} {
+		r := b.post(path, form...)
+		if r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(r.text, `aria-invalid="true"`) {
+			t.Errorf("%s: %s", path, r.Status)
+		}
+		r.has(t, "This is your account’s address; you can use it already.")
+	}
+}
+
+// O3: mail as an address of our own domains names no account, whoever has given the address: so the
+// list doesn't say that it does.
+func TestOwnDomains(t *testing.T) {
+	s := newStage(t)
+	s.note(func() { s.facts.AllowUserGateways = false })
+	with := &policy.UserGateway{Host: "smtp.partner.example", Port: 587, TLS: policy.STARTTLS, Username: "x", Password: policy.NewSecret("x")}
+	for address, g := range map[string]*policy.UserGateway{"info@example.com": nil, "other@example.com": with} {
+		r := identity.Record{Login: "alice@example.com", Account: "alice@example.com", Identity: policy.Identity{Address: address, Gateway: g}, State: identity.Active}
+		if err := s.store.Add(t.Context(), "root (command)", r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := s.alice().get("/")
+	page.has(t, "info@example.com Active An address of our own: mail goes out in the usual way.", "other@example.com Active, server not used")
+	if strings.Contains(page.words(), "on behalf of") {
+		t.Errorf("%s", page.words())
+	}
+	s.as("carol", "carols-password").get("/").has(t, "sales@example.com Set up for you An address of our own")
+}
+
+// O3: without servers of users' own, the help doesn't ask for one.
+func TestHelpWithoutServers(t *testing.T) {
+	s := newStage(t)
+	b := s.alice()
+	b.get("/help").has(t, "Enter the mail server that belongs to it", "Where do I find the mail server?", "What happens with my password?")
+	s.note(func() { s.facts.AllowUserGateways = false })
+	page := b.get("/help")
+	page.has(t, "Your administrator does not allow mail servers of your own", "Enter the code that arrives at the address")
+	for _, text := range []string{"Enter the mail server", "Where do I find the mail server?", "with my password", "And without a server"} {
+		if strings.Contains(page.words(), text) {
+			t.Errorf("%q is there", text)
+		}
+	}
+}
+
+// U2: which letters an address may have, and where.
+func TestForeignLetters(t *testing.T) {
+	s := newStage(t)
+	s.dns["smtp.xn--mller-kva.example"] = []netip.Addr{partnerIP}
+	b := s.alice()
+	for address, says := range map[string]string{
+		"jörg@müller.example": "letters that our mail system cannot handle", "ąę@partner.example": "letters that our mail system cannot handle", "jörg": "not a complete mail address",
+		"a b@partner.example": "not a complete mail address", "jo\u200brg@partner.example": "not a complete mail address",
+	} {
+		r := b.post("/add", "address", address)
+		if r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(r.text, html.EscapeString(address)) {
+			t.Errorf("%s: %s", address, r.Status)
+		}
+		r.has(t, says)
+	}
+	for _, address := range []string{"joerg@müller.example", "Joerg@MÜLLER.example", "joerg@xn--mller-kva.example"} {
+		page := b.post("/add", "address", address)
+		if page.has(t, "joerg@xn--mller-kva.example"); !strings.Contains(page.text, `value="smtp.xn--mller-kva.example"`) {
+			t.Errorf("%s: %s", address, page.words())
+		}
+	}
+	sink := s.sink(lab.SinkConfig{Cert: s.cert("smtp.xn--mller-kva.example"), Logins: map[string]string{"joerg": partnersSecret}})
+	s.provider("smtp.xn--mller-kva.example", otherIP, 587, sink)
+	b.follow(b.post("/add/server", server("address", "joerg@müller.example", "host", "smtp.müller.example", "server_username", "joerg")...)).has(t, "on its way to joerg@xn--mller-kva.example")
+	if sent := sink.Taken(); len(sent) != 1 || sent[0].From != "joerg@xn--mller-kva.example" {
+		t.Errorf("%+v", sent)
+	}
 }
