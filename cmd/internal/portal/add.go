@@ -129,7 +129,9 @@ func (v *visit) showServer(status int, body *serverPage, fields []*field, o outc
 	if fields == nil {
 		s := body.Suggested
 		g := policy.UserGateway{Host: s.Host, Port: s.Port, TLS: s.TLS, Username: body.Record.Address}
-		fields = v.serverFields(g, false)
+		if fields = v.serverFields(g, false); s.Host != "" {
+			fieldOf(fields, "port").Hint = v.lang.t("field.port.suggested")
+		}
 	}
 	p := &page{Name: "server", Title: v.lang.t("server.title"), Step: 2, Fields: fields, Notice: o.notice, Trouble: o.trouble, Body: body}
 	v.show(status, p)

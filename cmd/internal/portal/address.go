@@ -2,6 +2,8 @@ package portal
 
 import (
 	"errors"
+	"net"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -62,6 +64,23 @@ func parseHost(s string) (string, error) {
 		return "", errAddress
 	}
 	return host, nil
+}
+
+// bareHost is what people mean who enter more than the name of a server: a URL, a name that ends
+// with a point, or one with a port, which is returned as well, or 0.
+func bareHost(s string) (host string, port uint16) {
+	s = strings.TrimSpace(s)
+	if _, rest, found := strings.Cut(s, "://"); found {
+		s, _, _ = strings.Cut(rest, "/")
+	}
+	if name, number, err := net.SplitHostPort(s); err == nil {
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || n == 0 {
+			return s, 0
+		}
+		s, port = name, uint16(n)
+	}
+	return strings.TrimSuffix(s, "."), port
 }
 
 // oneLine says whether a text can stand in a message or a log as it is: characters that end

@@ -119,9 +119,11 @@ var german = catalogue{
 	"field.host.hint":        "Beim Anbieter heißt er „Postausgangsserver“ oder „SMTP-Server“, etwa smtp.beispiel.de.",
 	"field.host.missing":     "Bitte geben Sie den Namen des Mailservers ein.",
 	"field.host.bad":         "Das ist kein vollständiger Servername. Er sollte aussehen wie smtp.beispiel.de.",
+	"field.host.port":        "Hierher gehört nur der Name des Servers, ohne den Port {port}. Bitte wählen Sie den Port darunter; wird er nicht angeboten, erlaubt ihn der Administrator nicht.",
 	"field.host.ours":        "Das ist unser eigener Server. Bitte geben Sie den Server des Anbieters ein, zu dem die Adresse gehört.",
 	"field.port":             "Port und Verschlüsselung",
-	"field.port.hint":        "Nach den Angaben des Anbieters. Wenn Sie nicht sicher sind, lassen Sie den Vorschlag stehen oder versuchen Sie zuerst 465.",
+	"field.port.hint":        "Nach den Angaben des Anbieters. Wenn Sie nicht sicher sind, versuchen Sie zuerst 465.",
+	"field.port.suggested":   "Nach den Angaben des Anbieters. Wenn Sie nicht sicher sind, lassen Sie den Vorschlag stehen.",
 	"field.port.missing":     "Bitte wählen Sie einen der Ports.",
 	"field.username":         "Benutzername dort",
 	"field.username.hint":    "Der Name Ihres Kontos bei diesem Anbieter, oft die Adresse selbst.",
@@ -203,7 +205,7 @@ var german = catalogue{
 	"confirm.done":         "Fertig: {address} ist aktiv. Sie können ab jetzt mit dieser Adresse schreiben.",
 	"confirm.done.own":     "Fertig: {address} ist aktiv. Ihre nächste Mail von dieser Adresse geht über {server} hinaus.",
 	"confirm.done.observe": "Fertig: {address} ist bestätigt. Solange das Mailsystem im Probebetrieb läuft, geht Mail von dieser Adresse noch wie bisher hinaus.",
-	"confirm.program":      "Tragen Sie sie jetzt in Ihrem Mailprogramm als Absender ein (als weitere Identität oder E-Mail-Adresse), mit demselben Postausgangsserver wie immer.",
+	"confirm.program":      "Tragen Sie diese Adresse jetzt in Ihrem Mailprogramm als Absender ein (als weitere Identität oder E-Mail-Adresse), mit demselben Postausgangsserver wie immer.",
 	"confirm.none.title":   "Es ist keine Nachricht angekommen?",
 	"confirm.none.text":    "Das kann einige Minuten dauern. Bitte sehen Sie auch im Spam-Ordner nach. Ein Code gilt 15 Minuten lang und für fünf Versuche; ein neuer ersetzt ihn.",
 	"confirm.none.change":  "Einstellungen ändern",
@@ -216,9 +218,10 @@ var german = catalogue{
 	"remove.done":   "{address} ist entfernt.",
 
 	"mail.subject": "Ihr Code für {host}",
+	"mail.login":   "{account} (Anmeldename {login})",
 	"mail.body": `Guten Tag,
 
-das Konto {account} (Anmeldename {login}) bei {host}
+das Konto {account} bei {host}
 möchte mit der Adresse {address} schreiben.
 
 Wenn Sie das veranlasst haben, geben Sie dort bitte diesen Code ein:

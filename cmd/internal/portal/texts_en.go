@@ -119,9 +119,11 @@ var english = catalogue{
 	"field.host.hint":        "The provider calls it “outgoing mail server” or “SMTP server”, such as smtp.example.com.",
 	"field.host.missing":     "Please enter the name of the mail server.",
 	"field.host.bad":         "This is not the full name of a server. It should look like smtp.example.com.",
+	"field.host.port":        "This field takes only the name of the server, without the port {port}. Please choose the port below; if it is not offered, the administrator does not allow it.",
 	"field.host.ours":        "This is our own server. Please enter the server of the provider that the address belongs to.",
 	"field.port":             "Port and encryption",
-	"field.port.hint":        "As the provider says. If you are not sure, leave the suggestion or try 465 first.",
+	"field.port.hint":        "As the provider says. If you are not sure, try 465 first.",
+	"field.port.suggested":   "As the provider says. If you are not sure, leave the suggestion.",
 	"field.port.missing":     "Please choose one of the ports.",
 	"field.username":         "User name there",
 	"field.username.hint":    "The name of your account with that provider, often the address itself.",
@@ -216,9 +218,10 @@ var english = catalogue{
 	"remove.done":   "{address} is removed.",
 
 	"mail.subject": "Your code for {host}",
+	"mail.login":   "{account} (login {login})",
 	"mail.body": `Hello,
 
-the account {account} (login {login}) at {host}
+the account {account} at {host}
 would like to write mail as {address}.
 
 If that was you, please enter this code there:

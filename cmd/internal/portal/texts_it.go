@@ -119,9 +119,11 @@ var italian = catalogue{
 	"field.host.hint":        "Il fornitore lo chiama «server della posta in uscita» o «server SMTP», per esempio smtp.esempio.it.",
 	"field.host.missing":     "Inserire il nome del server di posta.",
 	"field.host.bad":         "Questo non è il nome completo di un server. Dovrebbe essere del tipo smtp.esempio.it.",
+	"field.host.port":        "In questo campo va solo il nome del server, senza la porta {port}. Scegliere la porta qui sotto; se non è proposta, l’amministratore non la consente.",
 	"field.host.ours":        "Questo è il nostro server. Inserire il server del fornitore a cui appartiene l’indirizzo.",
 	"field.port":             "Porta e cifratura",
-	"field.port.hint":        "Come indicato dal fornitore. In caso di dubbio, lasciare la proposta o provare prima la 465.",
+	"field.port.hint":        "Come indicato dal fornitore. In caso di dubbio, provare prima la 465.",
+	"field.port.suggested":   "Come indicato dal fornitore. In caso di dubbio, lasciare la proposta.",
 	"field.port.missing":     "Scegliere una delle porte.",
 	"field.username":         "Nome utente presso il fornitore",
 	"field.username.hint":    "Il nome dell’account presso quel fornitore, spesso l’indirizzo stesso.",
@@ -203,7 +205,7 @@ var italian = catalogue{
 	"confirm.done":         "Fatto: {address} è attivo. D’ora in poi è possibile scrivere da questo indirizzo.",
 	"confirm.done.own":     "Fatto: {address} è attivo. Il prossimo messaggio da questo indirizzo partirà da {server}.",
 	"confirm.done.observe": "Fatto: {address} è confermato. Finché il sistema di posta è in prova, la posta da questo indirizzo parte ancora come prima.",
-	"confirm.program":      "Ora aggiungerlo nel programma di posta come mittente (un’altra identità o un altro indirizzo e-mail), con lo stesso server della posta in uscita di sempre.",
+	"confirm.program":      "Ora va aggiunto nel programma di posta come mittente (un’altra identità o un altro indirizzo e-mail), con lo stesso server della posta in uscita di sempre.",
 	"confirm.none.title":   "Non è arrivato alcun messaggio?",
 	"confirm.none.text":    "Possono volerci alcuni minuti. Si prega di controllare anche la cartella della posta indesiderata. Un codice vale 15 minuti e cinque tentativi; uno nuovo lo sostituisce.",
 	"confirm.none.change":  "Modifica le impostazioni",
@@ -216,9 +218,10 @@ var italian = catalogue{
 	"remove.done":   "{address} è stato rimosso.",
 
 	"mail.subject": "Il codice per {host}",
+	"mail.login":   "{account} (accesso come {login})",
 	"mail.body": `Buongiorno,
 
-l'account {account} (accesso come {login}) su {host}
+l'account {account} su {host}
 chiede di poter scrivere dall'indirizzo {address}.
 
 Se la richiesta è voluta, basta inserire questo codice:

@@ -119,9 +119,11 @@ var polish = catalogue{
 	"field.host.hint":        "Dostawca nazywa go „serwerem poczty wychodzącej” lub „serwerem SMTP”, na przykład smtp.przyklad.pl.",
 	"field.host.missing":     "Proszę podać nazwę serwera poczty.",
 	"field.host.bad":         "To nie jest pełna nazwa serwera. Powinna wyglądać jak smtp.przyklad.pl.",
+	"field.host.port":        "W tym polu należy podać tylko nazwę serwera, bez portu {port}. Port proszę wybrać poniżej; jeśli go tam nie ma, administrator na niego nie pozwala.",
 	"field.host.ours":        "To nasz własny serwer. Proszę podać serwer dostawcy, do którego należy adres.",
 	"field.port":             "Port i szyfrowanie",
-	"field.port.hint":        "Zgodnie z informacją dostawcy. W razie wątpliwości można pozostawić propozycję albo najpierw spróbować 465.",
+	"field.port.hint":        "Zgodnie z informacją dostawcy. W razie wątpliwości najpierw proszę spróbować 465.",
+	"field.port.suggested":   "Zgodnie z informacją dostawcy. W razie wątpliwości można pozostawić propozycję.",
 	"field.port.missing":     "Proszę wybrać jeden z portów.",
 	"field.username":         "Nazwa użytkownika u dostawcy",
 	"field.username.hint":    "Nazwa konta u tego dostawcy, często sam adres.",
@@ -216,9 +218,10 @@ var polish = catalogue{
 	"remove.done":   "Adres {address} został usunięty.",
 
 	"mail.subject": "Kod dla {host}",
+	"mail.login":   "{account} (nazwa użytkownika: {login})",
 	"mail.body": `Dzień dobry,
 
-z konta {account} (login {login}) na {host}
+z konta {account} na {host}
 ma być wysyłana poczta z adresu {address}.
 
 Jeśli ta prośba jest zamierzona, proszę wpisać tam ten kod:

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"fmt"
 	"html"
 	"net/http"
 	"net/netip"
@@ -123,5 +124,50 @@ func TestForeignLetters(t *testing.T) {
 	b.follow(b.post("/add/server", server("address", "joerg@müller.example", "host", "smtp.müller.example", "server_username", "joerg")...)).has(t, "on its way to joerg@xn--mller-kva.example")
 	if sent := sink.Taken(); len(sent) != 1 || sent[0].From != "joerg@xn--mller-kva.example" {
 		t.Errorf("%+v", sent)
+	}
+}
+
+// U1: a server is found however it is entered, as long as it is clear what is meant.
+func TestServerAsEntered(t *testing.T) {
+	s := newStage(t)
+	s.partner()
+	b := s.alice()
+	for i, host := range []string{" smtp.partner.example\t", "smtp.partner.example.", "smtp.partner.example:587", "https://smtp.partner.example/", "smtp://smtp.partner.example:587", "SMTP.partner.example.:587"} {
+		s.portal.limits = newLimits(s.time)
+		address := fmt.Sprintf("x%d@partner.example", i)
+		if r := b.post("/add/server", server("host", host, "address", address)...); r.StatusCode != http.StatusSeeOther {
+			t.Errorf("%q: %s", host, r.words())
+			continue
+		}
+		if g := s.record(t, "alice@example.com", address).Gateway; g.Host != "smtp.partner.example" || g.Port != 587 {
+			t.Errorf("%q: %+v", host, g)
+		}
+	}
+	// Another port than the one that is chosen: he is asked, and the name stands there alone.
+	r := b.post("/add/server", server("host", "smtp.partner.example:465")...)
+	if r.has(t, "takes only the name of the server, without the port 465"); !strings.Contains(r.text, `value="smtp.partner.example"`) {
+		t.Error("the name isn't there")
+	}
+	// A suggestion is spoken of where there is one.
+	b.post("/add", "address", "x@gmail.com").has(t, "leave the suggestion")
+	for name, r := range map[string]reply{"unknown": b.post("/add", "address", "x@unknown.example"), "change": b.get("/change?address=x0@partner.example")} {
+		if r.has(t, "try 465 first"); strings.Contains(r.words(), "suggestion") {
+			t.Errorf("%s: which suggestion?", name)
+		}
+	}
+}
+
+// U3: the message names the login where it is not the account's address.
+func TestMessageNamesLogin(t *testing.T) {
+	s := newStage(t)
+	for _, c := range []struct{ login, password, has string }{
+		{"alice@example.com", alicesPassword, "the account alice@example.com at 127.0.0.1"}, {"carol", "carols-password", "the account carol@example.com (login carol) at 127.0.0.1"},
+	} {
+		b := s.as(c.login, c.password)
+		b.follow(b.post("/add/server", "address", "team@partner.example", "without", "yes")).has(t, "on its way")
+		sent := s.relay.Taken()
+		if text := plain(t, sent[len(sent)-1].Data); !strings.Contains(text, c.has) {
+			t.Errorf("%s", text)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"fmt"
 	"mime"
 	"net"
 	"net/http"
@@ -47,12 +48,21 @@ var routes = map[string]route{
 	"/icon.svg":   {get: (*visit).icon, open: true},
 }
 
+// otherHost is for who comes by another name, and for the administrator whose proxy does.
+const otherHost = `This is another host: the page that you want is at %s://%s%s/
+
+If you are the administrator and have opened just that: the proxy before gatemilter
+has to pass the Host header as the browser sends it (Host: %s), as with
+"proxy_set_header Host $http_host" (nginx) or "ProxyPreserveHost On" (Apache). And the
+url in [portal] has to be the address that users open.
+`
+
 // serve answers a request, after all that can be refused without knowing what it is about.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.protect(w.Header(), r)
 	if hostOf(s.url.Scheme, r.Host) != s.host {
-		s.Log(Event{Kind: Refused, Result: "other-host", Client: s.client(r)})
-		http.Error(w, "this is another host", http.StatusMisdirectedRequest)
+		s.Log(Event{Kind: Refused, Result: "other-host", Client: s.client(r), Reason: fmt.Sprintf("the Host header is %q", firstOf(r.Host, maxHost))})
+		http.Error(w, fmt.Sprintf(otherHost, s.url.Scheme, s.url.Host, s.base, s.url.Host), http.StatusMisdirectedRequest)
 		return
 	}
 	v := &visit{Server: s, w: w, r: r, client: s.client(r), facts: s.Facts()}
