@@ -9,9 +9,10 @@ import (
 	"gatemilter/policy/identity"
 )
 
-// addPage asks for the address: the first step.
+// addPage asks for the address: the first step. Who has had to log in again finds the one that he
+// had entered.
 func (v *visit) addPage() {
-	v.showAdd(http.StatusOK, []*field{v.addressField(""), v.nameField("")}, nil)
+	v.showAdd(http.StatusOK, []*field{v.addressField(firstOf(v.query("address"), maxAddress)), v.nameField("")}, nil)
 }
 
 // addAgain is for who comes to the second step without the first.
@@ -71,8 +72,12 @@ func (v *visit) addressError(login, address string, err error) string {
 	switch {
 	case v.value("address") == "":
 		return v.lang.t("field.address.missing")
+	case err != nil && hasForeignLocal(v.value("address")):
+		return v.lang.t("field.address.ascii")
 	case err != nil:
 		return v.lang.t("field.address.bad")
+	case address == v.account(login):
+		return v.lang.t("add.account")
 	case u != nil && u.Has(address):
 		return v.lang.t("add.given")
 	case !v.mayHave(login, address):
@@ -84,20 +89,12 @@ func (v *visit) addressError(login, address string, err error) string {
 // addWithout adds an address without a server of its own.
 func (v *visit) addWithout(r identity.Record) {
 	o := v.sendLetter(r, func(ctx context.Context) error { return v.Store.Add(ctx, v.by(), r) })
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address})
+	v.logSaved(r, o)
 	if !o.saved {
 		v.showAdd(o.status, []*field{v.addressField(r.Address), v.nameField(r.Name)}, o.notice)
 		return
 	}
 	v.toConfirm(r.Address, o)
-}
-
-// savedAs is whether something was stored, as an event has it.
-func (o *outcome) savedAs() string {
-	if o.saved {
-		return OK
-	}
-	return resultFailed
 }
 
 // toConfirm goes on to where the code is entered.
@@ -132,7 +129,9 @@ func (v *visit) showServer(status int, body *serverPage, fields []*field, o outc
 	if fields == nil {
 		s := body.Suggested
 		g := policy.UserGateway{Host: s.Host, Port: s.Port, TLS: s.TLS, Username: body.Record.Address}
-		fields = v.serverFields(g, false)
+		if fields = v.serverFields(g, false); s.Host != "" {
+			fieldOf(fields, "port").Hint = v.lang.t("field.port.suggested")
+		}
 	}
 	p := &page{Name: "server", Title: v.lang.t("server.title"), Step: 2, Fields: fields, Notice: o.notice, Trouble: o.trouble, Body: body}
 	v.show(status, p)
@@ -155,7 +154,7 @@ func (v *visit) addServer() {
 	}
 	r.Gateway = g
 	o := v.sendLetter(r, func(ctx context.Context) error { return v.Store.Add(ctx, v.by(), r) })
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address, Server: serverOf(g)})
+	v.logSaved(r, o)
 	if !o.saved {
 		v.showServer(o.status, &serverPage{Record: r}, fields, o)
 		return

@@ -2,6 +2,8 @@ package portal
 
 import (
 	"errors"
+	"net"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,6 +36,13 @@ func parseAddress(s string) (string, error) {
 	return address, nil
 }
 
+// hasForeignLocal says whether an address has other letters than those of ASCII before the @: such
+// mail needs SMTPUTF8 (RFC 6531) all the way. A domain has a form without (RFC 5890).
+func hasForeignLocal(s string) bool {
+	local, _, found := strings.Cut(s, "@")
+	return found && strings.ContainsFunc(local, func(r rune) bool { return r >= utf8.RuneSelf && unicode.IsGraphic(r) && r != utf8.RuneError })
+}
+
 // isDomain takes names of at least two labels, the last of which is no number: no host is
 // found by others (RFC 3696, section 2), and none by a shorter name than its own.
 func isDomain(name string) bool {
@@ -55,6 +64,23 @@ func parseHost(s string) (string, error) {
 		return "", errAddress
 	}
 	return host, nil
+}
+
+// bareHost is what people mean who enter more than the name of a server: a URL, a name that ends
+// with a point, or one with a port, which is returned as well, or 0.
+func bareHost(s string) (host string, port uint16) {
+	s = strings.TrimSpace(s)
+	if _, rest, found := strings.Cut(s, "://"); found {
+		s, _, _ = strings.Cut(rest, "/")
+	}
+	if name, number, err := net.SplitHostPort(s); err == nil {
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || n == 0 {
+			return s, 0
+		}
+		s, port = name, uint16(n)
+	}
+	return strings.TrimSuffix(s, "."), port
 }
 
 // oneLine says whether a text can stand in a message or a log as it is: characters that end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"gatemilter/cmd/internal/visible"
 	"gatemilter/milter/tlsprobe"
@@ -17,6 +18,21 @@ type outcome struct {
 	trouble *trouble
 	saved   bool // what was to be stored is
 	sent    bool // the code is on its way, or the server would take mail
+	// storing is what came of storing it, as an event has it, and why; "" where it has not come to
+	// that.
+	storing, reason string
+}
+
+// stored notes what came of storing something.
+func (o *outcome) stored(err error) {
+	o.saved, o.storing, o.reason = err == nil, resultOf(err), reasonOf(err)
+}
+
+// logSaved tells of what was stored, or of what could not be: not of what has not come to that.
+func (v *visit) logSaved(r identity.Record, o outcome) {
+	if o.storing != "" {
+		v.log(Event{Kind: Saved, Result: o.storing, Reason: o.reason, Address: r.Address, Server: serverOf(r.Gateway)})
+	}
 }
 
 // usesOwn says whether mail from the address goes by its own server.
@@ -26,21 +42,27 @@ func (v *visit) usesOwn(r identity.Record) bool { return r.Gateway != nil && v.f
 // has agreed to the message.
 type delivery struct {
 	*tlsprobe.Letter
-	stored  bool
+	begun   bool // nothing is left to do but to make the code, and to send it
+	outcome      // of storing what was to be stored
 	failure error
 }
 
-// deliver makes the letter with a code for a record, which save stores first, if not nil.
-func (v *visit) deliver(from string, r identity.Record, save func(context.Context) error) *delivery {
+// deliver makes the letter with a code for a record, which save stores first, if not nil. Before
+// all that, count says whether there may be another code.
+func (v *visit) deliver(from string, r identity.Record, count func() error, save func(context.Context) error) *delivery {
 	d := new(delivery)
 	d.Letter = &tlsprobe.Letter{From: from, To: r.Address, Write: func(ctx context.Context) (data []byte, err error) {
 		defer func() { d.failure = err }()
-		if save != nil {
-			if err := save(ctx); err != nil {
+		if err := count(); err != nil {
+			return nil, err
+		}
+		if d.saved = save == nil; save != nil {
+			err := save(ctx)
+			if d.stored(err); err != nil {
 				return nil, err
 			}
 		}
-		d.stored = true
+		d.begun = true
 		code, err := v.Store.NewCode(ctx, v.by(), r.Login, r.Address)
 		if err != nil {
 			return nil, err
@@ -50,20 +72,44 @@ func (v *visit) deliver(from string, r identity.Record, save func(context.Contex
 	return d
 }
 
+// A waitError says that there were too many codes, and how long to wait for another.
+type waitError time.Duration
+
+func (waitError) Error() string { return "too many codes in a short time" }
+
 // sendLetter has a code sent to the address: by its server, from itself, or else by ours, from
 // the account. What save stores, if not nil, is stored once that server has agreed to the message.
+//
+// A code counts when one is about to be sent. Of our server that is said before it is asked
+// anything, as it writes to whatever address somebody enters. A user's own has to take his login
+// first: to find out its name and port takes several attempts, which count as tests, and send
+// nothing.
 func (v *visit) sendLetter(r identity.Record, save func(context.Context) error) outcome {
-	if wait := try(attempt{v.limits.codeAccount, r.Login}, attempt{v.limits.codePair, r.Login + "\x00" + r.Address}, attempt{v.limits.codeAddress, r.Address}); wait > 0 {
+	codes := []attempt{{v.limits.codeAccount, r.Login}, {v.limits.codePair, r.Login + "\x00" + r.Address}, {v.limits.codeAddress, r.Address}}
+	count := func() error {
+		if wait := try(codes...); wait > 0 {
+			return waitError(wait)
+		}
+		return nil
+	}
+	from, by, server, ask := r.Account, v.byRelay, v.Config.Relay.String(), try
+	counted := func() error { return nil }
+	if v.usesOwn(r) {
+		from, by, server, ask, counted = r.Address, v.byOwn, serverOf(r.Gateway), waitFor, count
+	}
+	if wait := ask(codes...); wait > 0 {
 		v.log(Event{Kind: Limited, Result: string(CodeSent), Address: r.Address})
 		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
 	}
-	from, by, server := r.Account, v.byRelay, v.Config.Relay.String()
-	if v.usesOwn(r) {
-		from, by, server = r.Address, v.byOwn, serverOf(r.Gateway)
-	}
-	d := v.deliver(from, r, save)
+	d := v.deliver(from, r, counted, save)
 	o := by(r, d)
-	o.saved = d.stored
+	o.saved, o.storing, o.reason = d.saved, d.storing, d.reason
+	if wait := waitError(0); errors.As(d.failure, &wait) {
+		v.log(Event{Kind: Limited, Result: string(CodeSent), Address: r.Address})
+	}
+	if !d.begun && (v.usesOwn(r) || d.failure != nil) {
+		return o // it has not come to a code
+	}
 	e := Event{Kind: CodeSent, Result: OK, Address: r.Address, Server: server}
 	if !o.sent {
 		e.Result = resultFailed
@@ -119,7 +165,7 @@ func (v *visit) logTest(r identity.Record, report *tlsprobe.Report, err error) {
 		e.Result = resultBusy
 	case err != nil:
 		e.Result, e.Reason = resultFailed, err.Error()
-	case f.Problem != "":
+	case f.Problem != "" && f.Problem != tlsprobe.LetterUnwritten: // which is not the server's
 		e.Result, e.Reason = string(f.Problem), f.Reason
 	}
 	v.log(e)

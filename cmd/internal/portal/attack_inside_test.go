@@ -43,17 +43,24 @@ func TestAttackInside(t *testing.T) {
 			t.Errorf("%s is told from a name that doesn't exist", host)
 		}
 	}
-	for _, host := range []string{"127.0.0.1", "[127.0.0.1]", "10.0.0.1", "::1", "[::1]", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "169.254.169.254", "fd00::1", "fe80::1", "0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "100.64.0.1"} {
+	for _, host := range []string{"127.0.0.1", "[127.0.0.1]", "10.0.0.1", "::1", "[::1]", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "169.254.169.254", "fd00::1", "fe80::1", "127.0.0.1.", "http://127.0.0.1/", "https://[::1]/x", "smtp://10.0.0.1", "[::1]:587", "127.0.0.1:587", "0.0.0.0", "::", "255.255.255.255", "224.0.0.1", "100.64.0.1"} {
 		if r := try(host); r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(r.text, "is not an address of the public Internet") && !strings.Contains(r.text, "not the full name of a server") {
 			t.Errorf("%s: %s %s", host, r.Status, r.words())
 		}
 	}
-	for _, host := range []string{"localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "127.0.0.1:25", "smtp.partner.example:25", "http://127.0.0.1/", "user@10.0.0.1", "10.0.0.1/24", "fe80::1%lo", "[::1", "a b.example", "-x.example", "x..example", strings.Repeat("a.", 200) + "example"} {
+	for _, host := range []string{"localhost", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1..", "smtp.partner.example:x", "smtp.partner.example:0", "smtp.partner.example:65536", "smtp.partner.example:25:587", "http://user@127.0.0.1/", "http:///x", "://", ":587", "user@10.0.0.1", "10.0.0.1/24", "fe80::1%lo", "[::1", "a b.example", "-x.example", "x..example", strings.Repeat("a.", 200) + "example"} {
 		if r := try(host); r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(r.text, "not the full name of a server") {
 			t.Errorf("%s: %s %s", host, r.Status, r.words())
 		}
 	}
-	try("mail.example.com").has(t, "This is our own server")
+	for _, host := range []string{"127.0.0.1:25", "smtp.partner.example:25", "smtp.partner.example:6379", "[::1]:25"} {
+		if r := try(host); r.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(r.text, "takes only the name of the server") && !strings.Contains(r.text, "not the full name of a server") {
+			t.Errorf("%s: %s %s", host, r.Status, r.words())
+		}
+	}
+	for _, host := range []string{"mail.example.com", "mail.example.com.", "https://mail.example.com/", "mail.example.com:587"} {
+		try(host).has(t, "This is our own server")
+	}
 	if len(s.dialed) > 0 || len(inside.Attempts()) > 0 {
 		t.Errorf("connected to %q", s.dialed)
 	}

@@ -138,7 +138,7 @@ func TestAttackHostAndPath(t *testing.T) {
 	host := must(url.Parse(s.url)).Host
 	for _, other := range []string{"evil.example", host + ".evil.example", "localhost", "127.0.0.1", "127.0.0.1:1", "evil.example:80", host + "@evil.example"} {
 		b.header.Set("Host", other)
-		if r := b.get("/"); r.StatusCode != http.StatusMisdirectedRequest || strings.Contains(r.text, "alice") {
+		if r := b.get("/"); r.StatusCode != http.StatusMisdirectedRequest || strings.Contains(r.text, "alice") || strings.Contains(r.text, other+"/") || !strings.Contains(r.text, s.url+"/") || !strings.Contains(r.text, "(Host: "+host+")") || r.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("%s: %s", other, r.Status)
 		}
 	}

@@ -69,14 +69,18 @@ func (v *visit) change() {
 	default:
 		o = v.save(save)
 	}
-	v.log(Event{Kind: Saved, Result: o.savedAs(), Address: r.Address, Server: serverOf(r.Gateway)})
+	v.logSaved(r, o)
 	switch {
 	case !o.saved:
 		v.showChange(o.status, old, fields, o)
 	case given, r.State == identity.Pending && r.Gateway != nil:
 		v.toConfirm(r.Address, o)
 	default:
-		v.session.keep(&notice{Kind: "good", Text: v.lang.t("change.done", "address", r.Address)})
+		key := "change.done"
+		if v.facts.Observe {
+			key = "change.done.observe"
+		}
+		v.session.keep(&notice{Kind: "good", Text: v.lang.t(key, "address", r.Address)})
 		v.home()
 	}
 }
@@ -110,11 +114,12 @@ func (v *visit) save(save func(context.Context) error) outcome {
 		v.log(Event{Kind: Limited, Result: string(Saved)})
 		return outcome{status: http.StatusTooManyRequests, notice: v.tooOften(wait)}
 	}
-	if err := save(v.r.Context()); err != nil {
-		status, n := v.failed(err)
-		return outcome{status: status, notice: n}
+	err := save(v.r.Context())
+	o := outcome{sent: err == nil}
+	if o.stored(err); err != nil {
+		o.status, o.notice = v.failed(err)
 	}
-	return outcome{saved: true, sent: true}
+	return o
 }
 
 // verify logs in to the server of an address that is active already, and asks whether it would

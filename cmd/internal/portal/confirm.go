@@ -31,8 +31,20 @@ func (v *visit) codeField(value string) *field {
 }
 
 func (v *visit) showConfirm(status int, r identity.Record, f *field, n *notice) {
-	step := 3
-	v.show(status, &page{Name: "confirm", Title: v.lang.t("confirm.title"), Step: step, Fields: []*field{f}, Notice: n, Body: r})
+	v.showConfirming(status, confirming{Record: r}, f, n)
+}
+
+// A confirming is an address whose code is asked for.
+type confirming struct {
+	identity.Record
+	// NoSlot says that its server can't be used, as too many do so already. Without it the address
+	// can: Version is what the form for that needs.
+	NoSlot  bool
+	Version string
+}
+
+func (v *visit) showConfirming(status int, body confirming, f *field, n *notice) {
+	v.show(status, &page{Name: "confirm", Title: v.lang.t("confirm.title"), Step: 3, Fields: []*field{f}, Notice: n, Body: body})
 }
 
 // confirm takes the code.
@@ -59,16 +71,21 @@ func (v *visit) confirm() {
 		return
 	}
 	confirmed, err := v.Store.Confirm(v.r.Context(), v.by(), r.Login, r.Address, code)
-	v.log(Event{Kind: CodeEntered, Result: resultOf(err), Address: r.Address})
+	v.log(Event{Kind: CodeEntered, Result: resultOf(err), Reason: reasonOf(err), Address: r.Address})
 	if err != nil {
 		v.notConfirmed(r, f, err)
 		return
 	}
 	key := "confirm.done"
-	if v.usesOwn(confirmed) {
+	switch {
+	case v.facts.Observe:
+		key = "confirm.done.observe"
+	case v.usesOwn(confirmed):
 		key = "confirm.done.own"
 	}
-	v.session.keep(&notice{Kind: "good", Text: v.lang.t(key, "address", r.Address, "server", serverOf(confirmed.Gateway))})
+	n := &notice{Kind: "good", Text: v.lang.t(key, "address", r.Address, "server", serverOf(confirmed.Gateway))}
+	n.More = []string{v.lang.t("confirm.program")}
+	v.session.keep(n)
 	v.home()
 }
 
@@ -76,6 +93,11 @@ func (v *visit) confirm() {
 func (v *visit) notConfirmed(r identity.Record, f *field, err error) {
 	if errors.Is(err, identity.ErrNotFound) { // somebody has removed it meanwhile
 		v.refuse(http.StatusNotFound, "noAddress")
+		return
+	}
+	if errors.Is(err, identity.ErrNoSlot) {
+		n := &notice{Kind: "bad", Text: v.lang.t("confirm.noSlot")}
+		v.showConfirming(http.StatusUnprocessableEntity, confirming{r, true, version(r)}, f, n)
 		return
 	}
 	status, n := v.failed(err)

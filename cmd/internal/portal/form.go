@@ -67,8 +67,12 @@ func (v *visit) portOptions(chosen string) (list []option) {
 // is the server from before, or nil: its password stays as long as all else does.
 func (v *visit) readServer(stored *policy.UserGateway) (*policy.UserGateway, []*field) {
 	var g policy.UserGateway
-	host, err := parseHost(v.value("host"))
-	g.Host = firstOf(strings.TrimSpace(v.value("host")), maxHost)
+	entered, withPort := bareHost(v.value("host"))
+	if entered == "" {
+		entered = v.value("host")
+	}
+	host, err := parseHost(entered)
+	g.Host = firstOf(strings.TrimSpace(entered), maxHost)
 	port := v.readPort(&g)
 	username := strings.TrimSpace(v.value("server_username"))
 	g.Username = firstOf(username, maxUsername)
@@ -81,6 +85,9 @@ func (v *visit) readServer(stored *policy.UserGateway) (*policy.UserGateway, []*
 		note("host", "field.host.bad")
 	case v.isOurs(host):
 		note("host", "field.host.ours")
+	}
+	if withPort != 0 && withPort != g.Port && fieldOf(fields, "host").Error == "" {
+		fieldOf(fields, "host").Error = v.lang.t("field.host.port", "port", withPort)
 	}
 	if !port {
 		note("port", "field.port.missing")

@@ -40,7 +40,11 @@ func (v *visit) compose(from string, r identity.Record, code string) ([]byte, er
 	b.WriteString("\r\n")
 	link := v.url.Scheme + "://" + v.url.Host + v.link("/confirm", "address", r.Address, "code", code)
 	body := quotedprintable.NewWriter(&b)
-	text := v.lang.t("mail.body", "address", r.Address, "login", visible.Text(r.Login, maxUsername), "account", r.Account, "host", v.url.Hostname(), "code", code, "link", link)
+	account := r.Account
+	if r.Login != r.Account {
+		account = v.lang.t("mail.login", "account", r.Account, "login", visible.Text(r.Login, maxUsername))
+	}
+	text := v.lang.t("mail.body", "address", r.Address, "account", account, "host", v.url.Hostname(), "code", code, "link", link)
 	if _, err := body.Write([]byte(strings.ReplaceAll(text, "\n", "\r\n"))); err != nil {
 		return nil, err
 	}

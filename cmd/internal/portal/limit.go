@@ -149,13 +149,21 @@ type attempt struct {
 // is over any limit is counted by none: else one client with very many names, all but a few of
 // them refused, would fill the room for keys, and leave none for anybody.
 func try(attempts ...attempt) (wait time.Duration) {
-	for _, a := range attempts {
-		if wait := a.limiter.wait(a.key); wait > 0 {
-			return wait
-		}
+	if wait := waitFor(attempts...); wait > 0 {
+		return wait
 	}
 	for _, a := range attempts {
 		if wait := a.allow(a.key); wait > 0 {
+			return wait
+		}
+	}
+	return 0
+}
+
+// waitFor says how long to wait for an attempt, and counts none.
+func waitFor(attempts ...attempt) (wait time.Duration) {
+	for _, a := range attempts {
+		if wait := a.limiter.wait(a.key); wait > 0 {
 			return wait
 		}
 	}

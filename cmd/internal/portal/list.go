@@ -57,7 +57,7 @@ func (v *visit) list() {
 
 // item describes a record.
 func (v *visit) item(r identity.Record, account string) item {
-	i := item{Address: r.Address, Name: r.Name, Change: !r.Disabled, Way: v.way(r.Gateway, account)}
+	i := item{Address: r.Address, Name: r.Name, Change: !r.Disabled, Way: v.way(r.Identity, account)}
 	own := r.Gateway != nil && v.facts.AllowUserGateways
 	i.Test = own && !r.Disabled
 	u := v.configured(r.Login)
@@ -83,27 +83,28 @@ func (v *visit) item(r identity.Record, account string) item {
 
 // given describes an address that the administrator has given.
 func (v *visit) given(i policy.Identity, account string) item {
-	g := item{Address: i.Address, Kind: "plain", State: v.lang.t("state.given"), Way: v.way(i.Gateway, account)}
+	g := item{Address: i.Address, Kind: "plain", State: v.lang.t("state.given"), Way: v.way(i, account)}
 	switch {
 	case i.Disabled:
 		g.Kind, g.State, g.Way = "bad", v.lang.t("state.disabled"), v.lang.html("way.disabled")
 	case i.Address == account:
 		g.State, g.Way = v.lang.t("state.account"), v.lang.html("way.account")
-	case i.Gateway == nil && v.facts.Domains[policy.Domain(i.Address)]:
-		g.Way = v.lang.html("way.account")
 	}
 	return g
 }
 
-// way says how mail from an address leaves.
-func (v *visit) way(g *policy.UserGateway, account string) template.HTML {
-	switch {
+// way says how mail from an address leaves. Of our own domains none names the account.
+func (v *visit) way(i policy.Identity, account string) template.HTML {
+	ours := v.facts.Domains[policy.Domain(i.Address)]
+	switch g := i.Gateway; {
 	case g != nil && v.facts.AllowUserGateways:
 		return v.lang.html("way.own", "server", serverOf(g), "username", g.Username)
-	case g != nil && v.facts.SenderHeader:
+	case g != nil && v.facts.SenderHeader && !ours:
 		return v.lang.html("way.notUsed.sender", "server", serverOf(g), "account", account)
 	case g != nil:
 		return v.lang.html("way.notUsed", "server", serverOf(g))
+	case ours:
+		return v.lang.html("way.account")
 	case v.facts.SenderHeader:
 		return v.lang.html("way.ours.sender", "account", account)
 	}

@@ -22,7 +22,11 @@ func (v *visit) loginPage() {
 		v.home()
 		return
 	}
-	v.showLogin(http.StatusOK, v.loginFields(""), nil)
+	var n *notice
+	if v.ended {
+		n = &notice{Kind: "warn", Text: v.lang.t("login.ended")}
+	}
+	v.showLogin(http.StatusOK, v.loginFields(""), n)
 }
 
 func (v *visit) showLogin(status int, fields []*field, n *notice) {

@@ -3,6 +3,7 @@ package portal
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"gatemilter/policy/identity"
 )
@@ -22,6 +23,9 @@ var storeTexts = map[error]string{
 // failed says what an error of the store means. All that a user can't know of means to him that
 // nothing can be changed at present.
 func (v *visit) failed(err error) (status int, n *notice) {
+	if wait := waitError(0); errors.As(err, &wait) {
+		return http.StatusTooManyRequests, v.tooOften(time.Duration(wait))
+	}
 	for known, key := range storeTexts {
 		if errors.Is(err, known) {
 			return http.StatusUnprocessableEntity, &notice{Kind: "bad", Text: v.lang.t(key)}
@@ -33,20 +37,48 @@ func (v *visit) failed(err error) (status int, n *notice) {
 	return http.StatusServiceUnavailable, &notice{Kind: "bad", Text: v.lang.t("store.away"), More: []string{v.lang.t("store.away.mail")}}
 }
 
+// storeResults are errors of the store as events have them.
+var storeResults = map[error]string{
+	identity.ErrNotFound:    "not-found",
+	identity.ErrExists:      "exists",
+	identity.ErrTooMany:     "too-many",
+	identity.ErrChanged:     "changed",
+	identity.ErrDisabled:    "disabled",
+	identity.ErrActive:      "active",
+	identity.ErrWrongCode:   "wrong-code",
+	identity.ErrCodeExpired: "code-expired",
+	identity.ErrNoSlot:      "no-slot",
+	identity.ErrUnavailable: resultDatabase,
+}
+
 // resultOf is an error of the store as an event has it.
 func resultOf(err error) string {
-	switch {
-	case err == nil:
+	if err == nil {
 		return OK
-	case errors.Is(err, identity.ErrUnavailable):
-		return resultDatabase
+	}
+	for known, result := range storeResults {
+		if errors.Is(err, known) {
+			return result
+		}
 	}
 	return resultFailed
+}
+
+// reasonOf says more about an error that the administrator can do something about.
+func reasonOf(err error) string {
+	if errors.Is(err, identity.ErrNoSlot) {
+		return err.Error()
+	}
+	return ""
 }
 
 // record returns an address of the user's. Where there is none, or the administrator has
 // disabled it, a page says so, and ok is false.
 func (v *visit) record(entered string) (r identity.Record, ok bool) {
+	if entered == "" && v.r.Method != http.MethodPost {
+		v.home() // which address he means, he can say there
+		return r, false
+	}
 	address, err := parseAddress(entered)
 	if err != nil {
 		v.refuse(http.StatusNotFound, "noAddress")

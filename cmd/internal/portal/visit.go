@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"fmt"
 	"mime"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ type visit struct {
 	client  string
 	lang    *spoken
 	session *session // nil: not logged in
+	ended   bool     // the browser still has the token of a session that is over
 	facts   Facts
 }
 
@@ -46,18 +48,28 @@ var routes = map[string]route{
 	"/icon.svg":   {get: (*visit).icon, open: true},
 }
 
+// otherHost is for who comes by another name, and for the administrator whose proxy does.
+const otherHost = `This is another host: the page that you want is at %s://%s%s/
+
+If you are the administrator and have opened just that: the proxy before gatemilter
+has to pass the Host header as the browser sends it (Host: %s), as with
+"proxy_set_header Host $http_host" (nginx) or "ProxyPreserveHost On" (Apache). And the
+url in [portal] has to be the address that users open.
+`
+
 // serve answers a request, after all that can be refused without knowing what it is about.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.protect(w.Header(), r)
 	if hostOf(s.url.Scheme, r.Host) != s.host {
-		s.Log(Event{Kind: Refused, Result: "other-host", Client: s.client(r)})
-		http.Error(w, "this is another host", http.StatusMisdirectedRequest)
+		s.Log(Event{Kind: Refused, Result: "other-host", Client: s.client(r), Reason: fmt.Sprintf("the Host header is %q", firstOf(r.Host, maxHost))})
+		http.Error(w, fmt.Sprintf(otherHost, s.url.Scheme, s.url.Host, s.base, s.url.Host), http.StatusMisdirectedRequest)
 		return
 	}
 	v := &visit{Server: s, w: w, r: r, client: s.client(r), facts: s.Facts()}
 	v.chooseLanguage()
 	if token := s.cookie(r, sessionCookie); token != "" {
 		v.session = s.sessions.find(token)
+		v.ended = v.session == nil
 	}
 	path, ours := strings.CutPrefix(r.URL.Path, s.base)
 	if v.path = path; path == "" {
@@ -100,14 +112,26 @@ func (v *visit) posted(route route) {
 // enter does what is asked for, or has the user log in first.
 func (v *visit) enter(route route, do func(*visit)) {
 	if v.session == nil && !route.open {
-		next := v.path
-		if v.r.URL.RawQuery != "" && v.r.Method != http.MethodPost {
-			next += "?" + v.r.URL.RawQuery
-		}
-		v.redirect("/login", "next", localTarget(next))
+		v.redirect("/login", "next", v.wanted())
 		return
 	}
 	do(v)
+}
+
+// returns are the pages from which forms that only change something come.
+var returns = map[string]string{"/add/server": "/add", "/code": "/confirm"}
+
+// wanted is the page that a login leads back to: the one that was asked for, or the one with the
+// form that was sent, for the same address. All else that was entered is gone.
+func (v *visit) wanted() string {
+	next, query := v.path, v.r.URL.RawQuery
+	if v.r.Method == http.MethodPost {
+		query = url.Values{"address": {v.value("address")}}.Encode()
+	}
+	if page, ok := returns[next]; ok {
+		next = page
+	}
+	return localTarget(next + "?" + query)
 }
 
 // value is what was entered in a field. Octets that are no UTF-8 are no text.
