@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatemilter/policy"
 	"gatemilter/policy/identity"
 )
 
@@ -96,4 +97,59 @@ func TestResults(t *testing.T) {
 	if got := s.results(CodeSent); !slices.Equal(got, []string{OK, OK}) {
 		t.Errorf("%q", got)
 	}
+}
+
+// The pages for who finds no slot, and for who has to log in again, in each language and window.
+func TestBrowserNoSlot(t *testing.T) {
+	for _, language := range []string{"en", "de", "it", "pl"} {
+		t.Run(language, func(t *testing.T) {
+			s := newStage(t, withTLS, noSlots)
+			partner := s.partner()
+			p := s.person(language)
+			p.prefix = language + "-"
+			p.Open(s.url + "/login")
+			logIn := func() {
+				p.enter("username", "alice@example.com")
+				p.enter("password", alicesPassword)
+				p.press("form.card button")
+				p.until("document.querySelector('footer .who')")
+			}
+			logIn()
+			r := identity.Record{Login: "alice@example.com", Account: "alice@example.com", Identity: policy.Identity{Address: "alice@partner.example", Gateway: &policy.UserGateway{
+				Host: "smtp.partner.example", Port: 587, TLS: policy.STARTTLS, Username: "alice@partner.example", Password: policy.NewSecret(partnersSecret),
+			}}}
+			if err := s.store.Add(t.Context(), "test", r); err != nil {
+				t.Fatal(err)
+			}
+			code := must(s.store.NewCode(t.Context(), "test", r.Login, r.Address))
+			p.Open(s.url + "/confirm?address=alice%40partner.example&code=" + code)
+			p.press("form.card button")
+			p.until("document.querySelector('form.card button[name=without]')")
+			p.look("22-no-slot")
+			p.press("form.card button")
+			p.until("document.querySelector('.notice.good') && document.querySelector('#code')")
+			p.enter("code", lastCode(t, s.relay))
+			p.press("form.card button")
+			p.until("document.querySelector('.badge.good')")
+			p.look("23-done")
+			s.portal.sessions = newSessions(s.time)
+			p.press("main a[href*='/change']")
+			p.until("document.querySelector('#username') && document.querySelector('.notice.warn')")
+			p.look("24-session-over")
+			logIn()
+			p.until("location.pathname.endsWith('/change') && document.querySelector('#host')")
+			if len(partner.Taken()) > 0 {
+				t.Errorf("%+v", partner.Taken())
+			}
+		})
+	}
+}
+
+// noSlots has a store in which no address can be used with a server.
+func noSlots(s *stage, o *Options) {
+	store := must(identity.New(identity.Config{Database: s.database, Keys: must(identity.LoadKeyring(s.keys)), Slots: func() identity.Slots {
+		return identity.Slots{Count: 1, Taken: func(string) []int { return []int{0} }}
+	}}))
+	s.t.Cleanup(func() { store.Close() })
+	s.store, o.Store = store, store
 }
