@@ -242,5 +242,5 @@ func (c *identityCommand) export(ctx context.Context, args []string) (err error)
 		return err
 	}
 	defer s.close()
-	return s.writeAll(ctx, out, c.withPasswords, c.io.err)
+	return s.writeAll(ctx, out, len(args) == 1, c.withPasswords, c.io.err)
 }

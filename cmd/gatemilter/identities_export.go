@@ -48,8 +48,9 @@ func exported(r identity.Record, withPassword bool) exportedIdentity {
 
 // writeAll writes all records. What can't be exported in full is said, and is a finding at the
 // end, lest a backup is taken for complete.
-func (s *openStore) writeAll(ctx context.Context, w io.Writer, withPasswords bool, messages io.Writer) error {
+func (s *openStore) writeAll(ctx context.Context, w io.Writer, toFile, withPasswords bool, messages io.Writer) error {
 	out := bufio.NewWriter(w)
+	n, servers := 0, 0
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
 	lacking := false
@@ -69,9 +70,18 @@ func (s *openStore) writeAll(ctx context.Context, w io.Writer, withPasswords boo
 		if err := lines.Encode(exported(r, withPasswords)); err != nil {
 			return err
 		}
+		if n++; r.Gateway != nil {
+			servers++
+		}
 	}
 	if err := out.Flush(); err != nil {
 		return err
+	}
+	if toFile {
+		fmt.Fprintf(messages, "gatemilter: %s written\n", count(n, "line"))
+	}
+	if servers > 0 && !withPasswords {
+		fmt.Fprintf(messages, "gatemilter: this is no backup of the passwords for users' servers (%d): export with --with-passwords for one\n", servers)
 	}
 	if lacking {
 		return errFinding

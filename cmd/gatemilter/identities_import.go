@@ -153,7 +153,7 @@ func (s *openStore) plan(f relaymaps.Found, present map[[2]string]identity.Recor
 		return step, err
 	}
 	if g := f.Gateway; g != nil && g.Password.Reveal() == "" && !(there && sameLogin(was.Gateway, g)) {
-		return step, fmt.Errorf("%s has no password for %s: export with --with-passwords", f.Address, serverOf(g))
+		return step, fmt.Errorf("%s has no password for %s: export with --with-passwords; or if that is lost, remove server, tls and username from the line, and let the user add the server again", f.Address, serverOf(g))
 	}
 	step = importStep{f, stepAdds}
 	switch {

@@ -33,12 +33,35 @@ func (c *identityCommand) rekey(ctx context.Context, _ []string) error {
 	n, err := s.Rekey(ctx, s.by)
 	switch {
 	case errors.Is(err, identity.ErrPassword):
-		return fmt.Errorf("%w: put the keys of these behind the first one in %s and run this again, or have the users enter them again (%s now have the first key)", err, daemon.IdentityKeys(cfg.Identities), count(n, "password"))
+		return s.tellLost(ctx, n)
 	case err != nil:
 		return s.explain(err, "", "")
 	}
 	fmt.Fprintf(c.io.out, "Encrypted anew: %s. All have the first key of %s now; others in it are needed for older backups only.\n", count(n, "password"), daemon.IdentityKeys(cfg.Identities))
 	return nil
+}
+
+// maxLost is how many passwords that can't be decrypted are shown.
+const maxLost = 20
+
+// tellLost says which passwords can't be decrypted, after done others were encrypted anew.
+func (s *openStore) tellLost(ctx context.Context, done int) error {
+	lost := 0
+	for r, err := range s.All(ctx) {
+		var bad *identity.RowError
+		switch {
+		case err != nil && !errors.As(err, &bad):
+			return s.explain(err, "", "")
+		case errors.Is(err, identity.ErrPassword):
+			if lost++; lost <= maxLost {
+				fmt.Fprintf(s.messages, "gatemilter: %s: the password of %s for %s can't be decrypted\n", r.Login, r.Address, serverOf(r.Gateway))
+			}
+		}
+	}
+	if lost > maxLost {
+		fmt.Fprintf(s.messages, "gatemilter: and %d more, see gatemilter identities list\n", lost-maxLost)
+	}
+	return fmt.Errorf("%s can't be decrypted and stay as they are (encrypted anew: %d): put the keys of that time behind the first one in %s and run this again, or let the users enter the passwords again", count(lost, "password"), done, daemon.IdentityKeys(s.cfg.Identities))
 }
 
 // generateKey puts a new key on top of the key file.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -25,6 +26,8 @@ type openStore struct {
 	// by is who works on it, for the log.
 	by   string
 	done func()
+	// messages is where more is said than one error holds.
+	messages io.Writer
 }
 
 // open opens the database of the configuration. Files that only root can read have to be read
@@ -38,7 +41,7 @@ func (c *identityCommand) open(needKeys bool) (*openStore, error) {
 	return openIdentities(cfg, c.config, needKeys, c.io)
 }
 
-func openIdentities(cfg *config.Config, path string, needKeys bool, io stdio) (*openStore, error) {
+func openIdentities(cfg *config.Config, path string, needKeys bool, out stdio) (*openStore, error) {
 	if cfg.Identities.Database == "" {
 		return nil, fmt.Errorf("%s names no database of identities: write into it\n[identities]\ndatabase = sqlite:/var/lib/gatemilter/identities.db\nand run systemctl reload gatemilter", path)
 	}
@@ -46,14 +49,14 @@ func openIdentities(cfg *config.Config, path string, needKeys bool, io stdio) (*
 	if err != nil && needKeys {
 		return nil, err
 	} else if err != nil {
-		fmt.Fprintf(io.err, "gatemilter: %v\n", err)
+		fmt.Fprintf(out.err, "gatemilter: %v\n", err)
 	}
-	s := &openStore{cfg: cfg, by: whoami()}
+	s := &openStore{cfg: cfg, by: whoami(), messages: out.err}
 	if err := becomeOwner(stateDirectory(cfg)); err != nil {
 		return nil, err
 	}
 	var report func(identity.Change)
-	report, s.done = daemon.AuditIdentities(io.err)
+	report, s.done = daemon.AuditIdentities(out.err)
 	s.Store, err = identity.New(identity.Config{Database: cfg.Identities.Database, Keys: keys, Report: report,
 		Slots: func() identity.Slots { return daemon.IdentitySlots(cfg) }})
 	if err != nil {

@@ -432,6 +432,7 @@ func TestSample(t *testing.T) {
 	for name, path := range map[string]string{"portal.pem": cert, "portal.key": key, "submission-ca.pem": writeAuthority(t)} {
 		all = strings.ReplaceAll(all, "/etc/gatemilter/"+name, path)
 	}
+	all = regexp.MustCompile(`(?m)^mode( *)= observe$`).ReplaceAllString(all, "mode$1= enforce") // which does not go with a portal
 	c = load(t, write(t, all))
 	compare(t, "warnings", c.Warnings, []config.Problem(nil))
 	if len(c.Settings.Gateways) != 1 {

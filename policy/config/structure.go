@@ -91,6 +91,9 @@ func (f fields) checkKeys() {
 }
 
 func (f fields) knownKeys(key string) string {
+	if best := f.endsWith(key); best != "" {
+		return "; did you mean " + quote(best) + "?"
+	}
 	if section := home(key); section != "" {
 		return fmt.Sprintf(": it belongs in [%s]", section)
 	}
@@ -98,6 +101,21 @@ func (f fields) knownKeys(key string) string {
 		return "; did you mean " + quote(best) + "?"
 	}
 	return ": there are " + strings.Join(f.spec.keyNames(), ", ")
+}
+
+// endsWith returns the only key that ends with the words of another one, as submission_tls does with
+// tls, or "".
+func (f fields) endsWith(key string) (found string) {
+	for _, name := range f.spec.keyNames() {
+		if !strings.HasSuffix(name, "_"+fold(key)) {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = name
+	}
+	return found
 }
 
 func listHint(key KeySpec) string {

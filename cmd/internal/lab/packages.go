@@ -64,6 +64,7 @@ var debianPackages = map[string]debianPackage{
 	"mandoc":         {program: "/usr/bin/mandoc"},
 	"zsh":            {program: "/usr/bin/zsh"},
 	"fish":           {program: "/usr/bin/fish"},
+	"sqlite3":        {program: "/usr/bin/sqlite3"},
 	// What the Debian package is built and tested with. (gcc and make alone would not do: build-essential is asked for.)
 	"build-essential": {program: "/usr/share/build-essential/list"},
 	"debhelper":       {program: "/usr/bin/dh"},
