@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -51,37 +52,41 @@ Examples
   gatemilter identities add alice@example.com alice@partner.example --server smtp.partner.example --password-file -
   gatemilter identities disable alice@example.com alice@partner.example
   gatemilter identities import --postfix-relayhost-maps /etc/postfix/sender_relay --postfix-sasl-passwd /etc/postfix/sasl_passwd --owners /etc/postfix/sender_login --dry-run`,
-	setUp: func(flags *flag.FlagSet) runner {
-		var c identityCommand
-		flags.StringVar(&c.config, "config", defaultConfig, "configuration `FILE`")
-		flags.BoolVar(&c.json, "json", false, "show the result as JSON, for scripts (list, show)")
-		flags.StringVar(&c.server, "server", "", "the user's own server, `HOST[:PORT]`, an IPv6 address in brackets; the port is 587, or 465 with --tls implicit (add)")
-		flags.StringVar(&c.tls, "tls", "", "how the connection to it is protected, `MODE` starttls or implicit; without it, implicit on port 465 (add)")
-		flags.StringVar(&c.username, "username", "", "the user's `NAME` at the server; without it, the address (add)")
-		flags.StringVar(&c.passwordFile, "password-file", "", "`FILE` whose only line is the password at the server; - is standard input (add)")
-		flags.StringVar(&c.name, "name", "", "the `NAME` that is shown to the user with the address (add)")
-		flags.StringVar(&c.account, "account", "", "the account's own `ADDRESS`; without it, the login, or what the configuration says of it (add, import)")
-		flags.BoolVar(&c.untested, "untested", false, "don't try the login (add)")
-		flags.BoolVar(&c.withPasswords, "with-passwords", false, "write the passwords of users' servers too, in clear (export)")
-		flags.StringVar(&c.relayhosts, "postfix-relayhost-maps", "", "import the senders of this `FILE`, as in sender_dependent_relayhost_maps (import)")
-		flags.StringVar(&c.saslPasswords, "postfix-sasl-passwd", "", "take their logins from this `FILE`, as in smtp_sasl_password_maps (import)")
-		flags.StringVar(&c.login, "login", "", "all of them are this user's, who logs in with `LOGIN` (import)")
-		flags.StringVar(&c.owners, "owners", "", "whose they are is in this `FILE`: address and login on each line (import)")
-		flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done (import)")
-		flags.BoolVar(&c.replace, "replace", false, "replace addresses that are there already (import)")
-		flags.BoolVar(&c.generate, "generate", false, "put a new key on top of the key file first (rekey)")
-		return func(ctx context.Context, args []string, io stdio) error {
-			a, err := identityActionOf(args)
-			if err != nil {
-				return err
-			}
-			if err := a.checkCall(flags, args[1:]); err != nil {
-				return err
-			}
-			c.io = io
-			return a.run(&c, ctx, args[1:])
+	setUp: setUpIdentities,
+	part:  partOf,
+}
+
+// setUpIdentities registers the flags of all actions.
+func setUpIdentities(flags *flag.FlagSet) runner {
+	var c identityCommand
+	flags.StringVar(&c.config, "config", defaultConfig, "configuration `FILE`")
+	flags.BoolVar(&c.json, "json", false, "show the result as JSON, for scripts (list, show)")
+	flags.StringVar(&c.server, "server", "", "the user's own server, `HOST[:PORT]`, an IPv6 address in brackets; the port is 587, or 465 with --tls implicit (add)")
+	flags.StringVar(&c.tls, "tls", "", "how the connection to it is protected, `MODE` starttls or implicit; without it, implicit on port 465 (add)")
+	flags.StringVar(&c.username, "username", "", "the user's `NAME` at the server; without it, the address (add)")
+	flags.StringVar(&c.passwordFile, "password-file", "", "`FILE` whose only line is the password at the server; - is standard input (add)")
+	flags.StringVar(&c.name, "name", "", "the `NAME` that is shown to the user with the address (add)")
+	flags.StringVar(&c.account, "account", "", "the account's own `ADDRESS`; without it, the login, or what the configuration says of it (add, import)")
+	flags.BoolVar(&c.untested, "untested", false, "don't try the login (add)")
+	flags.BoolVar(&c.withPasswords, "with-passwords", false, "write the passwords of users' servers too, in clear (export)")
+	flags.StringVar(&c.relayhosts, "postfix-relayhost-maps", "", "import the senders of this `FILE`, as in sender_dependent_relayhost_maps (import)")
+	flags.StringVar(&c.saslPasswords, "postfix-sasl-passwd", "", "take their logins from this `FILE`, as in smtp_sasl_password_maps (import)")
+	flags.StringVar(&c.login, "login", "", "all of them are this user's, who logs in with `LOGIN` (import)")
+	flags.StringVar(&c.owners, "owners", "", "whose they are is in this `FILE`: address and login on each line (import)")
+	flags.BoolVar(&c.dryRun, "dry-run", false, "only show what would be done (import)")
+	flags.BoolVar(&c.replace, "replace", false, "replace addresses that are there already (import)")
+	flags.BoolVar(&c.generate, "generate", false, "put a new key on top of the key file first (rekey)")
+	return func(ctx context.Context, args []string, io stdio) error {
+		a, err := identityActionOf(args)
+		if err != nil {
+			return err
 		}
-	},
+		if err := a.checkCall(flags, args[1:]); err != nil {
+			return err
+		}
+		c.io = io
+		return a.run(&c, ctx, args[1:])
+	}
 }
 
 // An identityCommand is a call of the command: its flags.
@@ -115,6 +120,37 @@ var identityActions = []identityAction{
 	{"export", "write all that is in the database", "[FILE]", 0, 1, "with-passwords", (*identityCommand).export},
 	{"import", "add what was exported, or what Postfix was told", "[FILE]", 0, 1, "postfix-relayhost-maps postfix-sasl-passwd login owners account dry-run replace", (*identityCommand).importAll},
 	{"rekey", "encrypt all passwords anew, with the first key", "", 0, 0, "generate", (*identityCommand).rekey},
+}
+
+// partOf returns the usage of the action that the arguments name, or "".
+func partOf(args []string) string {
+	for _, arg := range args {
+		for _, a := range identityActions {
+			if a.name == arg {
+				return a.usage()
+			}
+		}
+	}
+	return ""
+}
+
+// forActions ends what a flag does with the actions that take it.
+var forActions = regexp.MustCompile(` \([a-z, ]+\)$`)
+
+// usage is that of one action.
+func (a identityAction) usage() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "usage: gatemilter identities %s [FLAGS]\n\nTo %s.\n\nFlags\n", strings.TrimSpace(a.name+" "+a.args), a.meaning)
+	flags := flag.NewFlagSet(a.name, flag.ContinueOnError)
+	setUpIdentities(flags)
+	flags.VisitAll(func(f *flag.Flag) {
+		if f.Name == "config" || slices.Contains(strings.Fields(a.flags), f.Name) {
+			_, text := flag.UnquoteUsage(f)
+			writeFlag(&b, f, forActions.ReplaceAllString(text, ""))
+		}
+	})
+	b.WriteString("\n\"gatemilter help identities\" says more, and what else there is\n")
+	return b.String()
 }
 
 func identityWords() string {

@@ -109,7 +109,19 @@ func (c *identityCommand) list(ctx context.Context, args []string) error {
 		doc.Identities = append([]identityJSON{}, doc.Identities...) // [] rather than null
 		return writeJSONDoc(doc, c.io.out)
 	}
+	if len(doc.Identities) == 0 {
+		fmt.Fprintln(c.io.err, none(args))
+		return nil
+	}
 	return c.writeList(doc.Identities)
+}
+
+// none says that a list is empty, and how else to ask where what was asked for is no address.
+func none(args []string) string {
+	if len(args) == 0 || strings.Contains(args[0], "@") {
+		return "There are none."
+	}
+	return visible(fmt.Sprintf("There are none with the login %[1]q. For a domain, write @%[1]s; logins are written in full, as in alice@example.com.", args[0]))
 }
 
 // attached returns what the database has of those that are wanted. All that it has is read, as
@@ -173,10 +185,6 @@ func configuredIdentities(cfg *config.Config, wanted func(login, address string)
 }
 
 func (c *identityCommand) writeList(list []identityJSON) error {
-	if len(list) == 0 {
-		fmt.Fprintln(c.io.err, "There are none.")
-		return nil
-	}
 	t := &text{tabwriter.NewWriter(c.io.out, 0, 8, 2, ' ', 0)}
 	t.row("login", "address", "server", "state")
 	for _, i := range list {
@@ -253,12 +261,32 @@ func (c *identityCommand) show(ctx context.Context, args []string) error {
 	case doc.Identities == nil && doc.History == nil && address != "":
 		return s.explain(identity.ErrNotFound, login, address)
 	case doc.Identities == nil && doc.History == nil:
+		owners, err := s.ownersOf(ctx, login)
+		if err != nil {
+			return s.explain(err, login, "")
+		}
+		if len(owners) > 0 {
+			return fmt.Errorf("%s is no login here, but an address of %s: write gatemilter identities show %s %s", login, strings.Join(owners, ", "), owners[0], login)
+		}
 		return fmt.Errorf("%s has attached no address, and the configuration has no [user %s]: gatemilter identities list shows who has", login, login)
 	case c.json:
 		doc.Identities = append([]identityJSON{}, doc.Identities...)
 		return writeJSONDoc(doc, c.io.out)
 	}
 	return c.writeDetails(doc)
+}
+
+// ownersOf are the logins that have an address.
+func (s *openStore) ownersOf(ctx context.Context, address string) (logins []string, err error) {
+	wanted := func(_, a string) bool { return a == address }
+	list, err := s.attached(ctx, wanted)
+	for _, i := range append(configuredIdentities(s.cfg, wanted), list...) {
+		if !slices.Contains(logins, i.Login) {
+			logins = append(logins, i.Login)
+		}
+	}
+	slices.Sort(logins)
+	return logins, err
 }
 
 func (c *identityCommand) writeDetails(doc identitiesJSON) error {

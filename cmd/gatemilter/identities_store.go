@@ -26,6 +26,8 @@ type openStore struct {
 	// by is who works on it, for the log.
 	by   string
 	done func()
+	// byRoot says that it was root who began.
+	byRoot bool
 	// messages is where more is said than one error holds.
 	messages io.Writer
 }
@@ -51,7 +53,7 @@ func openIdentities(cfg *config.Config, path string, needKeys bool, out stdio) (
 	} else if err != nil {
 		fmt.Fprintf(out.err, "gatemilter: %v\n", err)
 	}
-	s := &openStore{cfg: cfg, by: whoami(), messages: out.err}
+	s := &openStore{cfg: cfg, by: whoami(), byRoot: os.Geteuid() == 0, messages: out.err}
 	if err := becomeOwner(stateDirectory(cfg)); err != nil {
 		return nil, err
 	}
@@ -193,10 +195,44 @@ func (s *openStore) explain(err error, login, address string) error {
 		return fmt.Errorf("%s has %d addresses, which is the most: remove one first", login, identity.MaxAddresses)
 	case errors.Is(err, identity.ErrUnavailable) && errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run this as root, or as the user gatemilter", err)
+	case errors.Is(err, identity.ErrUnavailable) && s.foreign() != "":
+		return fmt.Errorf("%w: %s", err, s.foreign())
 	case errors.Is(err, identity.ErrUnavailable):
 		return fmt.Errorf("%w"+moreByDoctor, err)
 	}
 	return err
+}
+
+// foreign says what to do about a file of SQLite's that belongs to another user than the one who
+// runs this, or returns "".
+func (s *openStore) foreign() string {
+	path, isFile := strings.CutPrefix(s.cfg.Identities.Database, "sqlite:")
+	if !isFile {
+		return ""
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		switch owner := info.Sys().(*syscall.Stat_t).Uid; {
+		case int(owner) == os.Geteuid():
+		case s.byRoot:
+			return fmt.Sprintf("%s belongs to the user %s, and its directory to %s: run chown %[3]s: %[1]s", name, userName(int(owner)), userName(os.Geteuid()))
+		default:
+			return fmt.Sprintf("%s belongs to the user %s: run this as root, or as that user", name, userName(int(owner)))
+		}
+	}
+	return ""
+}
+
+// userName is a user's name, or his number.
+func userName(uid int) string {
+	number := strconv.Itoa(uid)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username
+	}
+	return number
 }
 
 // note says on stderr what should be known of an address that counts from now on.

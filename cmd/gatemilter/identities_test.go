@@ -185,10 +185,17 @@ func TestU6RootBecomesTheOwner(t *testing.T) {
 			t.Errorf("%s belongs to %d", path, owner.Uid)
 		}
 	}
-	if err := os.RemoveAll(state); err != nil {
+	if err := os.Chown(filepath.Join(state, "identities.db"), 0, 0); err != nil {
 		t.Fatal(err)
 	}
 	said, done := h.run("", "list")
+	if want := "identities.db belongs to the user root, and its directory to 12345: run chown 12345: " + state; done || !strings.Contains(said, want) {
+		t.Errorf("%v, %s; want %s", done, said, want)
+	}
+	if err := os.RemoveAll(state); err != nil {
+		t.Fatal(err)
+	}
+	said, done = h.run("", "list")
 	if want := "there is no directory " + state + " for the database: start the daemon, which makes it"; done || !strings.Contains(said, want) {
 		t.Errorf("%v, %s; want %s", done, said, want)
 	}

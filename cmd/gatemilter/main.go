@@ -36,6 +36,9 @@ type command struct {
 	help    string // what it does, and examples
 	// setUp registers the command's flags and returns what runs it.
 	setUp func(*flag.FlagSet) runner
+	// part, if it is there, returns the usage of that part of the command which arguments are
+	// for, or "".
+	part func(args []string) string
 }
 
 // A runner does a command's work with the arguments that are no flags. Results
@@ -101,7 +104,7 @@ func (c command) run(ctx context.Context, args []string, io stdio) int {
 	do := c.setUp(flags)
 	rest, err := parse(flags, args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(io.out, c.usage())
+		fmt.Fprint(io.out, c.usageFor(args))
 		return exitFine
 	}
 	if err == nil {
@@ -187,7 +190,7 @@ func help(args []string, io stdio) int {
 		if !ok {
 			return unknown(name, io)
 		}
-		fmt.Fprint(io.out, c.usage())
+		fmt.Fprint(io.out, c.usageFor(args[1:]))
 	}
 	return exitFine
 }
@@ -209,6 +212,16 @@ func overview() string {
 	return b.String()
 }
 
+// usageFor is the usage of what the arguments are for.
+func (c command) usageFor(args []string) string {
+	if c.part != nil {
+		if text := c.part(args); text != "" {
+			return text
+		}
+	}
+	return c.usage()
+}
+
 func (c command) usage() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: gatemilter %s %s\n\n%s\n", c.name, c.args, strings.TrimSpace(c.help))
@@ -216,14 +229,37 @@ func (c command) usage() string {
 	c.setUp(flags)
 	b.WriteString("\nFlags\n")
 	flags.VisitAll(func(f *flag.Flag) {
-		value, text := flag.UnquoteUsage(f)
-		name := strings.TrimSpace("--" + f.Name + " " + value)
-		if f.DefValue != "" && f.DefValue != "false" {
-			text += " (default " + f.DefValue + ")"
-		}
-		fmt.Fprintf(&b, "  %-24s %s\n", name, text)
+		_, text := flag.UnquoteUsage(f)
+		writeFlag(&b, f, text)
 	})
 	return b.String()
+}
+
+// Columns of the flags in a usage.
+const (
+	flagColumn = 27
+	lastColumn = 90
+)
+
+// writeFlag writes what a flag does, in several lines if need be.
+func writeFlag(b *strings.Builder, f *flag.Flag, text string) {
+	value, _ := flag.UnquoteUsage(f)
+	if f.DefValue != "" && f.DefValue != "false" {
+		text += " (default " + f.DefValue + ")"
+	}
+	line := fmt.Sprintf("  %-24s", strings.TrimSpace("--"+f.Name+" "+value))
+	if len(line) >= flagColumn {
+		fmt.Fprintln(b, line)
+		line = strings.Repeat(" ", flagColumn-1)
+	}
+	for _, word := range strings.Fields(text) {
+		if len(line)+1+len(word) > lastColumn {
+			fmt.Fprintln(b, line)
+			line = strings.Repeat(" ", flagColumn-1)
+		}
+		line += " " + word
+	}
+	fmt.Fprintln(b, line)
 }
 
 // release is the version that a package's build gives the program (go build -ldflags "-X main.release=0.1.0").
