@@ -63,10 +63,13 @@ func FuzzIdentities(f *testing.F) {
 	f.Fuzz(func(t *testing.T, relayText, passwordText, ownerText string) {
 		read := func(name, text string) *Table {
 			table, _, err := Read(name, strings.NewReader(text))
-			if err != nil {
-				t.SkipNow()
+			if err == nil {
+				return table
 			}
-			return table
+			if !strings.Contains(text, "\x00") && strings.Count(text, "\n") < MaxEntries {
+				t.Errorf("%s is not read: %v", name, err)
+			}
+			return &Table{Name: name} // of what is no text, nothing counts
 		}
 		relay, passwords, owners := read("relay", relayText), read("passwd", passwordText), read("owners", ownerText)
 		everybody := OwnersIn(owners)
