@@ -26,78 +26,89 @@ type Config struct {
 	files    []string
 }
 
+// parts are the sections that are compared with others, once all have been read.
+type parts struct {
+	server, auth, inbound, portal fields
+	gateways                      []*gateway
+	out                           outbound
+}
+
 // config makes a configuration of all sections, unless there are errors.
 func (l *loader) config() (*Config, error) {
 	c := &Config{sections: l.withDefaults(), files: l.files}
 	needDatabase(c.sections)
-	var gateways []*gateway
-	var auth, inbound fields
-	var out outbound
-	var server, portal fields
+	var p parts
 	for _, sec := range c.sections {
 		spec, _ := definition(sec.kind)
-		f := fields{&l.report, spec, sec}
-		switch sec.kind {
-		case serverSection:
-			c.Server = f.server()
-			server = f
-			c.Settings.Mode = f.mode()
-		case logSection:
-			c.Log = f.log()
-		case dnsSection:
-			c.DNS = f.dns()
-		case authSection:
-			c.Authentication = f.authentication()
-			c.Settings.DMARC = f.dmarc("dmarc", f)
-			auth = f
-		case inboundSection:
-			c.Settings.InternalNetworks = f.internalNetworks()
-			c.Settings.Allowlist = f.allowlist()
-			inbound = f
-		case gatewaySection:
-			gateways = append(gateways, f.gateway(auth))
-		case routeSection:
-			out.routes = append(out.routes, f.route())
-		case outSection:
-			out.fields = f
-		case senderSection:
-			out.senders = append(out.senders, f)
-		case rcptSection:
-			out.recipients = append(out.recipients, f)
-		case userSection:
-			out.users = append(out.users, f)
-		case userGWSection:
-			out.userGateways = append(out.userGateways, f.userGateway())
-		case idsSection:
-			c.Identities = f.identities()
-		case portalSection:
-			c.Portal, portal = f.portal(), f
-		}
+		c.read(&p, fields{&l.report, spec, sec})
 	}
-	compare(&c.Settings, gateways, inbound)
-	c.Settings.Outbound = out.settings()
-	c.Settings.Outbound.SelfService = c.Identities.Database != ""
-	c.Settings.Outbound.AccountDomain = c.Portal.AccountDomain
-	c.checkPortal(portal, server, out.fields)
-	compareRoutes(out.routes, c.Server)
-	compareUserGateways(out.userGateways, c.Server)
-	if c.Settings.Outbound.HasUserGateways() {
-		server.needsUnix("lookup", c.Server.Lookup)
-	}
+	c.compare(&p)
 	if l.opensFiles {
-		checkCAFiles(out.routes)
-		readPasswords(out.userGateways)
-		c.Portal.checkFiles(portal)
+		checkCAFiles(p.out.routes)
+		readPasswords(p.out.userGateways)
+		c.Portal.checkFiles(p.portal)
 	}
 	if len(l.errors) > 0 {
 		return nil, Errors(inOrder(l.errors, l.files))
 	}
-	for _, g := range gateways {
+	for _, g := range p.gateways {
 		c.Settings.Gateways = append(c.Settings.Gateways, g.Gateway)
 	}
 	c.Policy = policy.New(c.Settings)
 	c.Warnings = inOrder(l.warnings, l.files)
 	return c, nil
+}
+
+// read reads one section.
+func (c *Config) read(p *parts, f fields) {
+	switch f.sec.kind {
+	case serverSection:
+		c.Server, p.server = f.server(), f
+		c.Settings.Mode = f.mode()
+	case logSection:
+		c.Log = f.log()
+	case dnsSection:
+		c.DNS = f.dns()
+	case authSection:
+		c.Authentication, p.auth = f.authentication(), f
+		c.Settings.DMARC = f.dmarc("dmarc", f)
+	case inboundSection:
+		c.Settings.InternalNetworks = f.internalNetworks()
+		c.Settings.Allowlist = f.allowlist()
+		p.inbound = f
+	case gatewaySection:
+		p.gateways = append(p.gateways, f.gateway(p.auth))
+	case routeSection:
+		p.out.routes = append(p.out.routes, f.route())
+	case outSection:
+		p.out.fields = f
+	case senderSection:
+		p.out.senders = append(p.out.senders, f)
+	case rcptSection:
+		p.out.recipients = append(p.out.recipients, f)
+	case userSection:
+		p.out.users = append(p.out.users, f)
+	case userGWSection:
+		p.out.userGateways = append(p.out.userGateways, f.userGateway())
+	case idsSection:
+		c.Identities = f.identities()
+	case portalSection:
+		c.Portal, p.portal = f.portal(), f
+	}
+}
+
+// compare looks for what contradicts each other, and settles what several sections say together.
+func (c *Config) compare(p *parts) {
+	compare(&c.Settings, p.gateways, p.inbound)
+	c.Settings.Outbound = p.out.settings()
+	c.Settings.Outbound.SelfService = c.Identities.Database != ""
+	c.Settings.Outbound.AccountDomain = c.Portal.AccountDomain
+	c.checkPortal(p.portal, p.server, p.out.fields)
+	compareRoutes(p.out.routes, c.Server)
+	compareUserGateways(p.out.userGateways, c.Server)
+	if c.Settings.Outbound.HasUserGateways() {
+		p.server.needsUnix("lookup", c.Server.Lookup)
+	}
 }
 
 // withDefaults returns all known sections in the order of the schema, with an empty
