@@ -24,20 +24,14 @@ const (
 // base 32).
 const codeAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// NewCode returns a new code that proves that the address is the user's, as XXXXX-XXXXX, to
-// be sent there. Older ones count no more.
+// NewCode returns a new code that proves that the address is the user's, in the form
+// AB3DE-F6HJK, to be sent there. Older ones count no more.
 func (s *Store) NewCode(ctx context.Context, by, login, address string) (string, error) {
 	login, address = policy.CanonicalLogin(login), policy.CanonicalAddress(address)
 	code := newCode()
 	err := s.change(ctx, s.times.call, by, func(ctx context.Context, t *tx) error {
-		w, err := t.get(ctx, login, address)
-		switch {
-		case err != nil:
+		if _, err := t.pending(ctx, login, address); err != nil {
 			return err
-		case w.Disabled:
-			return ErrDisabled
-		case w.State != Pending.String():
-			return ErrActive
 		}
 		hash, err := s.config.Keys.hashCode(login, address, code)
 		if err != nil {
@@ -118,16 +112,10 @@ func (s *Store) Confirm(ctx context.Context, by, login, address, code string) (R
 // those that are allowed.
 func (s *Store) tryCode(ctx context.Context, login, address string) (hash []byte, err error) {
 	err = s.change(ctx, s.times.call, "", func(ctx context.Context, t *tx) error {
-		w, err := t.get(ctx, login, address)
-		switch {
-		case err != nil:
+		if _, err := t.pending(ctx, login, address); err != nil {
 			return err
-		case w.Disabled:
-			return ErrDisabled
-		case w.State != Pending.String():
-			return ErrActive
 		}
-		err = t.QueryRowContext(ctx, t.kind.sql(`UPDATE codes SET tries = tries + 1
+		err := t.QueryRowContext(ctx, t.kind.sql(`UPDATE codes SET tries = tries + 1
 			WHERE login = $1 AND address = $2 AND tries < $3 AND expires > $4 RETURNING hash`),
 			login, address, codeTries, t.at.UnixMicro()).Scan(&hash)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -140,14 +128,12 @@ func (s *Store) tryCode(ctx context.Context, login, address string) (hash []byte
 
 // activate makes a record active whose code was right, unless there is a newer code.
 func (s *Store) activate(ctx context.Context, t *tx, login, address string, hash []byte) error {
-	was, err := t.get(ctx, login, address)
+	was, err := t.pending(ctx, login, address)
 	switch {
+	case errors.Is(err, ErrActive):
+		return nil // by the same code, at the same time
 	case err != nil:
 		return err
-	case was.Disabled:
-		return ErrDisabled
-	case was.State == Active.String():
-		return nil // by the same code, at the same time
 	}
 	n, err := t.exec(ctx, "DELETE FROM codes WHERE login = $1 AND address = $2 AND hash = $3", login, address, hash)
 	switch {

@@ -147,6 +147,24 @@ func (t *tx) get(ctx context.Context, login, address string) (row, error) {
 	return w, err
 }
 
+// allowed returns a row that the administrator has not disabled.
+func (t *tx) allowed(ctx context.Context, login, address string) (row, error) {
+	w, err := t.get(ctx, login, address)
+	if err == nil && w.Disabled {
+		err = ErrDisabled
+	}
+	return w, err
+}
+
+// pending returns a row that waits for its code.
+func (t *tx) pending(ctx context.Context, login, address string) (row, error) {
+	w, err := t.allowed(ctx, login, address)
+	if err == nil && w.State != Pending.String() {
+		err = ErrActive
+	}
+	return w, err
+}
+
 // put writes a row, new or in the place of an old one.
 func (t *tx) put(ctx context.Context, w *row) error {
 	_, err := t.exec(ctx, `INSERT INTO identities (`+columns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)

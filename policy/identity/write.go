@@ -117,12 +117,8 @@ func (s *Store) remove(ctx context.Context, by, login, address string, unlessDis
 	login, address = policy.CanonicalLogin(login), policy.CanonicalAddress(address)
 	return s.change(ctx, s.times.call, by, func(ctx context.Context, t *tx) error {
 		if unlessDisabled {
-			was, err := t.get(ctx, login, address)
-			switch {
-			case err != nil:
+			if _, err := t.allowed(ctx, login, address); err != nil {
 				return err
-			case was.Disabled:
-				return ErrDisabled
 			}
 		}
 		n, err := t.exec(ctx, "DELETE FROM identities WHERE login = $1 AND address = $2", login, address)
