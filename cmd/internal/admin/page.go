@@ -2,14 +2,13 @@ package admin
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"net/http"
 	"time"
 
+	"gatemilter/cmd/internal/web"
 	"gatemilter/policy"
 )
 
@@ -19,12 +18,8 @@ var pageText string
 //go:embed page.css
 var style string
 
-// styleHash lets a browser use our style sheet, which is part of the page, and no other (CSP
-// Level 3, section 6.7.3.3).
-var styleHash = func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
-}()
+// styleSource is for our style sheet, which is part of the page.
+var styleSource = web.StyleSource(style)
 
 // pageTemplate escapes whatever is put into it. The style sheet is ours, and constant.
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{

@@ -2,8 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/net/netutil"
+
+	"gatemilter/cmd/internal/web"
 )
 
 // Limits of the server. Monitoring asks every few seconds, people now and then.
@@ -42,34 +42,18 @@ func NewServer(m *Monitor, report func(error)) *Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log.New(reporter(report), "", 0),
+		ErrorLog:                     web.ErrorLog(report),
 	}}
-}
-
-// A reporter is told what net/http would log, a line at a time.
-type reporter func(error)
-
-func (r reporter) Write(line []byte) (int, error) {
-	r(errors.New(strings.TrimSpace(string(line))))
-	return len(line), nil
 }
 
 // Serve answers requests of a listener until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return web.Ended(s.http.Serve(netutil.LimitListener(l, maxConnections)))
 }
 
 // Shutdown ends Serve. Nothing is lost with an answer that is cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	if s.http.Shutdown(ctx) != nil {
-		return s.http.Close()
-	}
-	return nil
+	return web.Shutdown(ctx, s.http, stopTimeout)
 }
 
 // handler answers for the four pages. (http.ServeMux would also redirect from others.)
@@ -98,16 +82,8 @@ func (m *Monitor) handler() http.Handler {
 	})
 }
 
-// protect sets what keeps a browser from doing anything but showing the answer.
-func protect(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
-}
+// protect keeps a browser from doing anything but showing the answer.
+func protect(h http.Header) { web.Protect(h, styleSource, "'none'", "no-referrer") }
 
 // asksUs says whether a request to a loopback address is for this host by address or as
 // localhost. A name that a stranger has pointed here, for a browser on this host, is neither.

@@ -1,10 +1,10 @@
 package portal
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"net/http"
+
+	"gatemilter/cmd/internal/web"
 )
 
 //go:embed style.css
@@ -13,26 +13,14 @@ var style string
 //go:embed icon.svg
 var icon []byte
 
-// styleHash lets a browser use our style sheet, which is part of each page, and no other (CSP
-// Level 3, section 6.7.3.3).
-var styleHash = func() string {
-	sum := sha256.Sum256([]byte(style))
-	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
-}()
+var styleSource = web.StyleSource(style)
 
-// protect sets what keeps a browser from doing anything but showing the page and sending its
-// forms back to us.
+// protect keeps a browser from doing anything but showing the page and sending its forms back to
+// us. (Without a referrer, older browsers would send forms without a useful Origin.)
 func (s *Server) protect(h http.Header, r *http.Request) {
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src '"+styleHash+"'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	// With no-referrer, older browsers would send forms without a useful Origin.
-	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	web.Protect(h, styleSource+"; img-src 'self'", "'self'", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("X-Robots-Tag", "noindex, nofollow")
-	h.Set("Cache-Control", "no-store")
 	if r.TLS != nil {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}

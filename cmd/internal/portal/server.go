@@ -1,17 +1,15 @@
 package portal
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"log"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"gatemilter/cmd/internal/web"
 )
 
 // Limits of the server. A request that tries a user's server waits for it: probeTimeout.
@@ -39,7 +37,7 @@ func (s *Server) newHTTP() *http.Server {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log.New(reporter(s.Report), "", 0),
+		ErrorLog:                     web.ErrorLog(s.Report),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if c.LocalAddr().Network() == "unix" {
 				return context.WithValue(ctx, fromUnix{}, true)
@@ -53,19 +51,6 @@ func (s *Server) newHTTP() *http.Server {
 	return h
 }
 
-// A reporter is told what net/http would log, a line at a time.
-type reporter func(error)
-
-func (r reporter) Write(line []byte) (int, error) {
-	for _, knocking := range []string{"http: TLS handshake error", "http2: server: error reading preface"} {
-		if bytes.HasPrefix(line, []byte(knocking)) {
-			return len(line), nil // whoever comes could fill the log with that
-		}
-	}
-	r(errors.New(strings.TrimSpace(string(line))))
-	return len(line), nil
-}
-
 // Serve answers requests of a listener until Shutdown, with TLS where there is a certificate.
 func (s *Server) Serve(l net.Listener) error {
 	l = netutil.LimitListener(&crowd{Listener: l, free: s.isProxy}, maxConnections)
@@ -73,18 +58,10 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.keys != nil {
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return web.Ended(serve(l))
 }
 
 // Shutdown ends Serve. What a user was about to save is stored in full, or not at all.
 func (s *Server) Shutdown(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	if s.http.Shutdown(ctx) != nil {
-		return s.http.Close()
-	}
-	return nil
+	return web.Shutdown(ctx, s.http, stopTimeout)
 }
