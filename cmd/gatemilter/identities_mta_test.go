@@ -1,11 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,15 +87,7 @@ func (s state) shows(line string) {
 // metrics are those of a daemon with the setting admin.
 func (s state) metrics() string {
 	s.t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", s.admin())
-	}}}
-	answer, err := client.Get("http://localhost/metrics")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	return string(must(io.ReadAll(answer.Body)))
+	return must(lab.Metrics(s.t.Context(), s.admin()))
 }
 
 // U4, U6, U8, O4-O8: an address in the database is one like an address in the configuration: mail

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatemilter/cmd/internal/lab"
 	"gatemilter/milter/lookup"
 	"gatemilter/policy"
 	"gatemilter/policy/identity"
@@ -148,8 +149,8 @@ func BenchmarkIdentityChange(b *testing.B) {
 				b.Fatal(err)
 			}
 			want := d.current.Load()
-			for d.current.Load() == want {
-				time.Sleep(time.Millisecond)
+			if err := lab.Until(b.Context(), "the change to be in force", func() bool { return d.current.Load() != want }); err != nil {
+				b.Fatal(err)
 			}
 		}
 	})

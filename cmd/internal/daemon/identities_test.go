@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/zap/zaptest/observer"
 	sys "golang.org/x/sys/unix"
@@ -109,10 +108,8 @@ func (p place) command() *identity.Store {
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not after 30 s: %s", what)
-		}
+	if err := lab.Until(t.Context(), what, holds); err != nil {
+		t.Fatal(err)
 	}
 }
 

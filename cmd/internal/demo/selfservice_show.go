@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,17 +65,9 @@ func showSelfService(ctx context.Context, program string, ca *lab.CA) error {
 // identityInForce waits until the metrics say that the daemon knows the address, which takes less
 // than a second.
 func (s *stage) identityInForce(ctx context.Context) error {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.sockets(), "admin.sock"))
-	}}}
 	return lab.Until(ctx, "the address to be in force", func() bool {
-		answer, err := client.Get("http://localhost/metrics")
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
-		text, err := io.ReadAll(answer.Body)
-		return err == nil && strings.Contains(string(text), "gatemilter_identities{state=\"active\"} 1\n")
+		text, err := lab.Metrics(ctx, filepath.Join(s.sockets(), "admin.sock"))
+		return err == nil && strings.Contains(text, "gatemilter_identities{state=\"active\"} 1\n")
 	})
 }
 
