@@ -147,3 +147,22 @@ func TestSQLiteComeAndGo(t *testing.T) {
 		t.Errorf("%d changes, want 40", len(history))
 	}
 }
+
+// A store that is closed while it opens its database leaves nobody behind who still does.
+func TestCloseWhileOpening(t *testing.T) {
+	for range 20 {
+		dir := t.TempDir()
+		s, err := New(Config{Database: "sqlite:" + filepath.Join(dir, "identities.db")})
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // so that nobody waits for what List begins
+		if _, err := s.List(ctx, alice); err == nil {
+			t.Fatal("the list was not given up")
+		}
+		must(t, s.Close())
+		must(t, os.RemoveAll(dir)) // which fails where files still come
+		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it is there again: %v", err)
+		}
+	}
+}

@@ -150,18 +150,21 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
-// Close ends the connections. Calls that are under way may fail.
+// Close ends the connections, also one that is being made: afterwards nothing touches the
+// database's files. Calls that are under way may fail.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
-	if s.opening != nil {
-		s.opening.cancel()
+	db, o := s.db, s.opening
+	s.mu.Unlock()
+	if o != nil {
+		o.cancel()
+		<-o.done // which closes what it has opened
 	}
-	if s.db == nil {
+	if db == nil {
 		return nil
 	}
-	return s.db.Close()
+	return db.Close()
 }
 
 // An opening is an attempt to open the database, for which several may wait.
