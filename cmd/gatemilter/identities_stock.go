@@ -45,6 +45,9 @@ func identityStock(ctx context.Context, config string) (s doctor.Stock, err erro
 			s.Pending++
 		default:
 			s.Active++
+			if i.Server != nil {
+				s.Own++
+			}
 		}
 		if i.LeftOut {
 			s.LeftOut++

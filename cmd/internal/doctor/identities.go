@@ -23,6 +23,8 @@ type Stock struct {
 	Lost, Bad int
 	// LeftOut are active, and can't be used beside others.
 	LeftOut int
+	// Own are active, and have a server of the user's own.
+	Own int
 	// Ports are how many servers have a port.
 	Ports map[uint16]int
 }
@@ -134,7 +136,20 @@ func (x *examination) stock(ctx context.Context) []Check {
 	} else {
 		checks = append(checks, ok(onIdentities, "passwords", "all can be decrypted"))
 	}
+	if own := x.ignored(s.Own); own != nil {
+		checks = append(checks, *own)
+	}
 	return append(checks, x.ports(s)...)
+}
+
+// ignored tells of the addresses that the domain's servers send although a server of the user's own
+// may be all that has confirmed them: so it is once allow_user_gateways was yes, and is no now.
+func (x *examination) ignored(own int) *Check {
+	if own == 0 || x.config.Settings.Outbound.AllowUserGateways {
+		return nil
+	}
+	check := ok(onIdentities, "servers of users", fmt.Sprintf("not used (allow_user_gateways = no): ours send as the active addresses that have one, %d, on behalf; see gatemilter identities list", own))
+	return &check
 }
 
 // ports looks for servers at ports that users may not have: Sendmail has mailers for the others
