@@ -74,7 +74,10 @@ func (w *ward) examine(args ...string) (checks []doctor.Check) {
 	if (doc.Failures > 0) != (err != nil) {
 		w.t.Errorf("%d failures, and exit status of %v", doc.Failures, err)
 	}
-	return slices.DeleteFunc(doc.Checks, func(c doctor.Check) bool { return c.What == "time service" })
+	return slices.DeleteFunc(doc.Checks, func(c doctor.Check) bool {
+		// Neither this machine's clock, nor how busy it is.
+		return c.What == "time service" || c.State == doctor.Warn && strings.HasPrefix(c.Found, "answers in ")
+	})
 }
 
 // bad are the checks that are not ok.
@@ -337,11 +340,12 @@ func TestDoctorNetwork(t *testing.T) {
 	soon := newSink(t, must(ca.Issue(lab.Subject{Hosts: []string{"127.0.0.1"}, NotAfter: time.Now().Add(10 * 24 * time.Hour)})))
 	clear := newSink(t, nil)
 	closed := newSink(t, nil)
-	closed.Close()
-	dead := must(net.ListenPacket("udp", "127.0.0.1:0"))
-	dead.Close()
+	if err := closed.Refuse(); err != nil {
+		t.Fatal(err)
+	}
+	const dead = "127.0.0.1:1" // no port that anybody is given
 	server := regexp.MustCompile(`servers = \S+`).FindString(w.settings)
-	text := strings.Replace(w.settings, server, server+", "+dead.LocalAddr().String(), 1) +
+	text := strings.Replace(w.settings, server, server+", "+dead, 1) +
 		fmt.Sprintf("[route soon]\nhost = %s\nverify_hostname = no\nca_file = %s\n[route untrusted]\nprimary = %s 100\nsecondary = %s 100\nverify_hostname = no\n", soon.Addr(), writeCA(t, ca), soon.Addr(), clear.Addr()) +
 		fmt.Sprintf("[route lax]\nprimary = %s 100\nsecondary = %s 100\nrequire_tls = no\n", clear.Addr(), closed.Addr()) +
 		"[sender a@lab.test]\nroute = soon\n[sender b@lab.test]\nroute = untrusted\n[sender c@lab.test]\nroute = lax\n"
@@ -354,7 +358,7 @@ func TestDoctorNetwork(t *testing.T) {
 			{What: "route soon", State: doctor.Warn, Found: "expires on"},
 			{What: "route relay", State: doctor.OK, Found: "TLS 1.3, certificate until"},
 			{What: "users' server", State: doctor.OK, Found: "TLS 1.3, certificate until"},
-			{What: "name server " + dead.LocalAddr().String(), State: doctor.Warn, Found: "gives no answer"},
+			{What: "name server " + dead, State: doctor.Warn, Found: "gives no answer"},
 		}},
 		{[]string{"soon", "lax"}, []doctor.Check{
 			{What: "route untrusted, [127.0.0.1]:" + fmt.Sprint(soon.Addr().Port()), State: doctor.Fail, Found: "require_ca fails"},

@@ -239,7 +239,9 @@ func testRouteTLSFailover(t *testing.T, on string) {
 		}
 		second := newServer(t, c)
 		if name == "nobody" {
-			second.Close()
+			if err := second.Refuse(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		seconds[name] = second
 		settings += fmt.Sprintf("[route %s]\nprimary = %s 100\nsecondary = %s 100\n%s[sender %s@lab.test]\nroute = %s\n", name, bad.Addr(), second.Addr(), demand, name, name)

@@ -75,7 +75,7 @@ func TestSendmailUnknownMailer(t *testing.T) {
 	isolated(t, func() {
 		a, b := newSink(t, nil), newSink(t, nil)
 		r := newSendmailRelay(t, inClear("r", a)+"[outbound]\ngateway = r\n", lab.SendmailConfig{})
-		a.Close()
+		r.refuse(a)
 		waits := r.far()
 		r.mail("alice@lab.test", waits)
 		r.deferred(waits)

@@ -248,7 +248,7 @@ func testUserGatewayChanged(t *testing.T, on string) {
 			bob := own("bob@lab.test", "bob@partner.example", old, "bob", bobsPassword)
 			trust(t, ca)
 			r := newRelayOn(t, on, users+own("alice@lab.test", "alice@partner.example", old, "alice", alicesPassword), impatient)
-			old.Close()
+			r.refuse(old)
 			to := r.far()
 			r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", to), to)
 			r.deferred(to)

@@ -88,6 +88,7 @@ func mainCF(c Config, l layout) string {
 func settings(c Config, l layout) []setting {
 	all := []setting{
 		{"compatibility_level", "3.6"},
+		{"enable_long_queue_ids", "yes"}, // short ones are used again
 		{"queue_directory", l.queue()},
 		{"data_directory", l.data()},
 		{"maillog_file", l.maillog()},

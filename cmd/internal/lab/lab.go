@@ -52,10 +52,10 @@ const (
 	// pollInterval is short beside what is waited for (a delivery takes tens of milliseconds).
 	pollInterval = 10 * time.Millisecond
 	// waitLimit bounds every wait whose context has no deadline.
-	waitLimit = 30 * time.Second
+	waitLimit = time.Minute
 )
 
-// Until waits until cond holds. It fails when ctx ends, or after 30 seconds where ctx has no deadline, and then says
+// Until waits until cond holds. It fails when ctx ends, or after a minute where ctx has no deadline, and then says
 // what it waited for.
 func Until(ctx context.Context, what string, cond func() bool) error {
 	ctx, cancel := bounded(ctx)

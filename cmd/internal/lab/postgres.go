@@ -29,6 +29,7 @@ type Postgres struct {
 	programs string
 	dir      string
 	addr     string
+	held     heldPort // from its end until the next start
 	cmd      *exec.Cmd
 	output   lockedBuffer
 	ended    chan struct{}

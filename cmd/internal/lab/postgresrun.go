@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -33,6 +35,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	}
 	cmd, ended := p.command(context.WithoutCancel(ctx), "postgres", args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
+	defer p.held.release()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -67,8 +70,8 @@ func (p *Postgres) hasEnded() bool {
 // Log is what the server has said.
 func (p *Postgres) Log() string { return p.output.String() }
 
-// Stop ends the server as an administrator does who doesn't want to wait for its clients. Where it doesn't end in time,
-// it is killed, and there is an error.
+// Stop ends the server as an administrator does who doesn't want to wait for its clients; its port stays its own. Where it
+// doesn't end in time, it is killed, and there is an error.
 func (p *Postgres) Stop() error {
 	if p.hasEnded() {
 		return nil
@@ -79,20 +82,29 @@ func (p *Postgres) Stop() error {
 	if err := Until(ctx, "PostgreSQL to end", p.hasEnded); err != nil {
 		return errors.Join(fmt.Errorf("%w\n%s", err, p.Log()), p.Kill())
 	}
-	return nil
+	return p.hold()
 }
 
-// Kill ends the server, all processes of it, in the middle of what they do (SIGKILL).
+func (p *Postgres) hold() error {
+	addr, err := netip.ParseAddrPort(p.addr)
+	if err == nil {
+		p.held, err = holdPort(addr)
+	}
+	return err
+}
+
+// Kill ends the server, all processes of it, in the middle of what they do (SIGKILL). Its port stays its own.
 func (p *Postgres) Kill() error {
 	if p.hasEnded() {
 		return nil
 	}
+	p.cmd.Process.Signal(syscall.SIGSTOP) // no more children are born
 	all, err := children(p.cmd.Process.Pid)
+	p.cmd.Process.Kill()
+	<-p.ended
 	if err != nil {
 		return err
 	}
-	p.cmd.Process.Kill()
-	<-p.ended // no more children are born
 	for _, child := range all {
 		if child.lives() {
 			syscall.Kill(child.pid, syscall.SIGKILL)
@@ -100,14 +112,10 @@ func (p *Postgres) Kill() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
 	defer cancel()
-	return Until(ctx, "PostgreSQL's processes to end", func() bool {
-		for _, child := range all {
-			if child.lives() {
-				return false
-			}
-		}
-		return true
+	err = Until(ctx, "PostgreSQL's processes to end", func() bool {
+		return !slices.ContainsFunc(all, process.lives)
 	})
+	return errors.Join(err, p.hold())
 }
 
 // children are those of a process, each in a group of its own, as PostgreSQL's are.
@@ -132,4 +140,7 @@ func (p process) lives() bool {
 }
 
 // Close ends the server and removes its data.
-func (p *Postgres) Close() error { return errors.Join(p.Stop(), os.RemoveAll(p.dir)) }
+func (p *Postgres) Close() error {
+	defer p.held.release()
+	return errors.Join(p.Stop(), os.RemoveAll(p.dir))
+}

@@ -184,7 +184,7 @@ func TestSendmailRelaysAndQueues(t *testing.T) {
 	if got := sink.Taken(); len(got) != 1 || got[0].To[0] != "far@away.test" {
 		t.Fatalf("the sink took %+v", got)
 	}
-	sink.Close()
+	noError(t, sink.Refuse())
 	sent, err := c.Send(Envelope{"x@client.test", []string{"far@away.test", "near@by.test"}}, hello)
 	noError(t, err)
 	noError(t, s.WaitIdle(t.Context()))

@@ -23,6 +23,7 @@ type Sink struct {
 	taken    []Taken
 	attempts []Attempt
 	listener net.Listener
+	held     heldPort // between Refuse and Open
 	conns    map[net.Conn]bool
 	serving  sync.WaitGroup
 }
@@ -84,17 +85,18 @@ func (c SinkConfig) Start() (*Sink, error) {
 	return s, s.Open()
 }
 
-// Addr is its address, the same after Close and Open.
+// Addr is its address, the same after Refuse and Open.
 func (s *Sink) Addr() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return netip.MustParseAddrPort(s.addr)
 }
 
-// Open listens again, after Close.
+// Open listens again, after Refuse.
 func (s *Sink) Open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.held.release()
 	l, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		return err
@@ -104,9 +106,21 @@ func (s *Sink) Open() error {
 	return nil
 }
 
-// Close refuses connections, and cuts those that are open. What Answer was given must not block any more.
+// Refuse refuses connections from now on, and cuts those that are open. What Answer was given must not block any more. The
+// address stays its own.
+func (s *Sink) Refuse() error {
+	s.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	s.held, err = holdPort(netip.MustParseAddrPort(s.addr))
+	return err
+}
+
+// Close ends it, as Refuse does, but another one may have its address.
 func (s *Sink) Close() {
 	s.mu.Lock()
+	s.held.release()
 	s.listener.Close()
 	for conn := range s.conns {
 		conn.Close()

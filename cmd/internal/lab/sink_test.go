@@ -2,9 +2,12 @@ package lab
 
 import (
 	"crypto/tls"
+	"errors"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -73,10 +76,18 @@ func TestSink(t *testing.T) {
 		return ""
 	})
 	send(false, Envelope{"", []string{"no@x.example", "yes@x.example"}}, "Subject: 2\n")
-	s.Close()
-	if c, err := Dial(t.Context(), s.Addr().String()); err == nil {
-		c.Close()
-		t.Error("connected to a closed sink")
+	if err := s.Refuse(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Dial(t.Context(), s.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("connected to a sink that refuses: %v, error %v", c, err)
+	}
+	// Nobody is given its port: asking for any is like asking for it without SO_REUSEADDR.
+	stranger := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 0) })
+	}}
+	if l, err := stranger.Listen(t.Context(), "tcp", s.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("another one has its address: %v, error %v", l, err)
 	}
 	if err := s.Open(); err != nil {
 		t.Fatal(err)
