@@ -482,7 +482,7 @@ func testInbound(t *testing.T, on string) {
 	}
 	s.noWarnings()
 	for _, e := range s.daemon.entries() {
-		if strings.Contains(e.String(), "4711") {
+		if strings.Contains(e.String(), "4711-secret") {
 			t.Errorf("a secret is in the log: %s", e)
 		}
 	}

@@ -163,7 +163,9 @@ func (r *relay) mail(from string, to ...string) {
 // idle waits until all mail is delivered or deferred.
 func (r *relay) idle() {
 	r.t.Helper()
-	if err := r.WaitIdle(r.t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.t.Context(), retryLimit) // there may be a thousand
+	defer cancel()
+	if err := r.WaitIdle(ctx); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -193,7 +195,7 @@ func (r *relay) arrives(to string, hosts ...*lab.Sink) {
 	r.t.Helper()
 	limit := retryLimit
 	if r.onSendmail() {
-		limit /= 10
+		limit /= 4
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	defer cancel()

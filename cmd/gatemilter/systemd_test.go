@@ -65,7 +65,9 @@ func TestS5Service(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Fatal(err)
 		}
-		messages = append(messages, entry.MESSAGE)
+		if !strings.HasPrefix(entry.MESSAGE, "a socket of ours does not answer") { // on a machine that is too busy
+			messages = append(messages, entry.MESSAGE)
+		}
 	}
 	want := []string{"started", "configuration reloaded", "setting changed", "configuration refused, the old one stays in force", "started", "stopping: messages in progress finish first", "stopped"}
 	if diff := cmp.Diff(want, messages); diff != "" {

@@ -169,7 +169,7 @@ func TestLetterAddresses(t *testing.T) {
 // A letter that the server never answers ends in time, and without leave: QUIT would be part of the message.
 func TestLetterTimeout(t *testing.T) {
 	p := prober()
-	p.Timeout = 200 * time.Millisecond
+	p.Timeout = 2 * time.Second
 	p.Letter = &Letter{From: "a@b.example", To: "a@b.example", Write: text("x")}
 	server := &postbox{answer: map[string]string{".": "354 never enough"}}
 	report, err := p.Probe(t.Context(), Target{Host: relay, Port: serve(t, server.handle), Clear: true}, pool())

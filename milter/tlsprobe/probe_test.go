@@ -162,7 +162,7 @@ func TestSilentServers(t *testing.T) {
 		{"hanging after EHLO", says("220 relay\r\n"), false, lines("timeout: no answer in time, instead of an answer to EHLO", noChecks)},
 		{"hanging in the handshake", says(""), true, lines("timeout: no answer in time in the handshake", noChecks)},
 	} {
-		c.run(t, 2*time.Second, pool(ca.cert))
+		c.run(t, 5*time.Second, pool(ca.cert))
 	}
 }
 
@@ -252,7 +252,7 @@ func TestContext(t *testing.T) {
 	if r, err := p.Probe(ctx, target, pool()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v, %v", r, err)
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	r, err := p.Probe(ctx, target, pool())
 	if diff := cmp.Diff(lines("timeout: no answer in time", noChecks), summary(r)); err != nil || diff != "" {

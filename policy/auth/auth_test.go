@@ -36,7 +36,7 @@ plain.example         A 192.0.2.80
 
 func client(t *testing.T, zone string) *dns.Client {
 	t.Helper()
-	return patientClient(t, zone, time.Second)
+	return patientClient(t, zone, 30*time.Second)
 }
 
 // patientClient waits that long for an answer.

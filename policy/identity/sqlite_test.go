@@ -106,16 +106,16 @@ func TestSQLiteSettings(t *testing.T) {
 // U8: while another process holds the file for itself, calls end in time, with an error that
 // says why.
 func TestSQLiteLocked(t *testing.T) {
-	intervals := defaultTimes
-	intervals.call /= 50
 	database := sqliteDatabase(t)
-	s := newStore(t, Config{Database: database, times: &intervals})
+	s := newStore(t, Config{Database: database})
 	other := newStore(t, Config{Database: database})
 	db, err := other.use(t.Context())
 	must(t, err)
 	tx, err := db.BeginTx(t.Context(), nil)
 	must(t, err)
+	s.times.call /= 50
 	wantError(t, s.Add(t.Context(), alice, record(alice, partner)), ErrUnavailable)
+	s.times.call = defaultTimes.call
 	if _, err := s.List(t.Context(), alice); err != nil {
 		t.Errorf("who reads is held up: %v", err)
 	}

@@ -162,7 +162,7 @@ func TestS5Watchdog(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		t.Run(network, func(t *testing.T) {
 			m := newManager(t)
-			t.Setenv("WATCHDOG_USEC", "60000")
+			t.Setenv("WATCHDOG_USEC", "900000")
 			l, err := net.Listen(network, map[string]string{"unix": filepath.Join(t.TempDir(), "m.sock"), "tcp": "127.0.0.1:0"}[network])
 			if err != nil {
 				t.Fatal(err)

@@ -105,7 +105,7 @@ func newStage(t *testing.T, change ...func(*stage, *Options)) *stage {
 		Facts:     s.currentFacts,
 		Report:    func(err error) { s.note(func() { s.errors = append(s.errors, err) }) },
 		Log:       func(e Event) { s.note(func() { s.events = append(s.events, e) }) },
-		Prober:    tlsprobe.Prober{Lookup: s.lookup, Dial: s.dial, Timeout: 5 * time.Second},
+		Prober:    tlsprobe.Prober{Lookup: s.lookup, Dial: s.dial, Timeout: 10 * time.Second},
 		Roots:     s.ca.Pool(),
 		LookupSRV: s.lookupSRV,
 	}

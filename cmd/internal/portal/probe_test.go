@@ -20,7 +20,6 @@ import (
 // nothing is stored.
 func TestProblems(t *testing.T) {
 	s := newStage(t)
-	s.portal.Prober.Timeout = 500 * time.Millisecond
 	logins := map[string]string{"alice@partner.example": partnersSecret}
 	stranger := must(lab.NewCA("Other CA"))
 	cert := func(subject lab.Subject) *lab.Cert {
@@ -38,8 +37,7 @@ func TestProblems(t *testing.T) {
 			})
 		}
 	}
-	closed := must(net.Listen("tcp", "127.0.0.1:0"))
-	closed.Close()
+	closed := netip.MustParseAddrPort("127.0.0.1:1") // no port that anybody is given
 	for name, c := range map[string]struct {
 		config lab.SinkConfig
 		change func(*lab.Sink)
@@ -70,6 +68,10 @@ func TestProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.portal.limits = newLimits(s.time)
+			s.portal.Prober.Timeout = 10 * time.Second
+			if name == "silent" || name == "TLS first" {
+				s.portal.Prober.Timeout = 500 * time.Millisecond
+			}
 			s.note(func() { clear(s.hosts) })
 			var sink *lab.Sink
 			if c.fields == nil || c.fields[0] == "port" {
@@ -81,7 +83,7 @@ func TestProblems(t *testing.T) {
 				}
 			}
 			s.note(func() {
-				s.dns["smtp.closed.example"], s.hosts[netip.MustParseAddrPort("8.8.1.1:587")] = []netip.Addr{netip.MustParseAddr("8.8.1.1")}, netip.MustParseAddrPort(closed.Addr().String())
+				s.dns["smtp.closed.example"], s.hosts[netip.MustParseAddrPort("8.8.1.1:587")] = []netip.Addr{netip.MustParseAddr("8.8.1.1")}, closed
 				s.dns["smtp.silent.example"], s.hosts[netip.MustParseAddrPort("8.8.1.2:587")] = []netip.Addr{netip.MustParseAddr("8.8.1.2")}, listen(t, "")
 				s.dns["smtp.web.example"], s.hosts[netip.MustParseAddrPort("8.8.1.3:587")] = []netip.Addr{netip.MustParseAddr("8.8.1.3")}, listen(t, "HTTP/1.1 400 Bad Request\r\n\r\n")
 			})

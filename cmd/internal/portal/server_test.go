@@ -48,7 +48,12 @@ func TestNew(t *testing.T) {
 
 // TestStops: Serve returns, and nothing is left of it.
 func TestStops(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	others := goleak.IgnoreCurrent()
+	defer func() {
+		if err := lab.Until(t.Context(), "it to end", func() bool { return goleak.Find(others) == nil }); err != nil {
+			t.Error(err, goleak.Find(others))
+		}
+	}()
 	dir := t.TempDir()
 	store := must(identity.New(identity.Config{Database: "sqlite:" + filepath.Join(dir, "x.db")}))
 	defer store.Close()

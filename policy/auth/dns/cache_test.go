@@ -69,8 +69,8 @@ func TestKept(t *testing.T) {
 
 // A silent server's failure is kept too; a caller's own end is not.
 func TestTroubleKept(t *testing.T) {
-	queries := 0
-	client := newFake(t, nil, func(ctx context.Context, _, _ string, _ question) (*miekg.Msg, error) {
+	queries, now := 0, time.Now()
+	client := newFake(t, func() time.Time { return now }, func(ctx context.Context, _, _ string, _ question) (*miekg.Msg, error) {
 		queries++
 		return nil, errors.New("broken")
 	})

@@ -37,6 +37,7 @@ until test -s /var/lib/gatemilter/identities.snapshot; do sleep 0.1; done
 stat -c '%U:%G %a %n' /var/lib/gatemilter /var/lib/gatemilter/identities.db /var/lib/gatemilter/identities.snapshot >>notes
 gatemilter identities list | tail -n +2 >>notes
 gatemilter route --user alice@example.com alice@partner.example | sed -n 's/^Way  */in force: /p' >>notes
+journalctl --sync
 journalctl -q -o cat SYSLOG_IDENTIFIER=gatemilter | sed -n 's/^identity added.*/in the journal: identity added/p' >>notes
 gatemilter doctor --no-network | sed -n 's/^  ok  *\(database\|passwords\) .*/ok \1/p' >>notes
 
