@@ -226,6 +226,11 @@ func TestSendmailDoctor(t *testing.T) {
 		examine("fail", "is of another configuration")
 		r.setUp()
 		examine("ok", "is as mta-setup makes it")
+		cf := must(os.ReadFile(r.sendmail().CF()))
+		if err := os.WriteFile(r.sendmail().CF(), append(cf, "O FallbackMXhost=mx.example\n"...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		examine("fail", "names a host that takes mail")
 		if err := r.sendmail().Rebuild(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}

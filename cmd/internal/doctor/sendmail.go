@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -45,6 +46,9 @@ func (x *examination) sendmail() []Check {
 	case filter == "":
 		return []Check{fail(onSendmail, x.SendmailCF, "does not name gatemilter as a milter",
 			setUpSendmail)}
+	case x.config.Settings.AsksLookup() && fallback(string(text)) != "":
+		return []Check{fail(onSendmail, x.SendmailCF, "names a host that takes mail whose way is not known, or whose route is down: "+fallback(string(text)),
+			"remove that from sendmail.mc, or let the include of gatemilter.m4 be its last line, which leaves it out, and run sendmailconfig")}
 	case lineWith(string(text), sendmail.Mark(setup)) == "":
 		return []Check{fail(onSendmail, x.SendmailCF, "is of another configuration of gatemilter: mail whose way it does not know waits", setUpSendmail)}
 	case !strings.Contains(filter, "F=T"):
@@ -53,6 +57,12 @@ func (x *examination) sendmail() []Check {
 	checks := []Check{ok(onSendmail, x.SendmailCF, "is as mta-setup makes it")}
 	checks = append(checks, filtersOf(string(text))...)
 	return append(checks, x.sendmailTLS(string(text))...)
+}
+
+// fallback is the line that names a host of last resort. gatemilter.m4 takes out what stands before
+// it.
+func fallback(cf string) string {
+	return cmp.Or(lineWith(cf, "O FallbackMXhost="), lineWith(cf, "O FallbackSmartHost="))
 }
 
 // filtersOf looks whether all mail passes gatemilter, and first.

@@ -23,6 +23,11 @@ LOCAL_CONFIG
 dnl One process for each job of a queue run: what a host did to mail of one sender
 dnl must not count for the others.
 define(`confSEPARATE_PROC', `True')dnl
+dnl They would take what waits for an answer of gatemilter, or for a host of a route.
+ifdef(`confFALLBACK_MX', `errprint(`*** WARNING: gatemilter leaves confFALLBACK_MX out: that host would take mail whose way is not known
+')undefine(`confFALLBACK_MX')')dnl
+ifdef(`confFALLBACK_SMARTHOST', `errprint(`*** WARNING: gatemilter leaves confFALLBACK_SMARTHOST out: that host would take mail of routes whose hosts are down
+')undefine(`confFALLBACK_SMARTHOST')')dnl
 ifdef(`confCERT_FINGERPRINT_ALGORITHM', `', `define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')')dnl
 
 MAILER_DEFINITIONS
