@@ -87,16 +87,18 @@ LOCAL_RULE_0
 # gatemilter: mail of those who logged in, and for domains with rules by recipient, to
 # whomever it goes. A bounce of such mail ({gmSent}) is not theirs, nor is the address of
 # the sender a recipient ({addr_type}). Address literals never come to the rules below, so
-# they are asked about here.
-R$*			$: < $&{auth_authen} > $1
-R< > $*			$: $1
-R< $+ > $*		$: $(gmset {gmLogin} $@ $1 $) $2
+# they are asked about here. Who logged in is settled once, when the message comes: a queue
+# run for which a client asks (ETRN) knows the login of that client, who did not write it.
+R$*			$: < $&{gmLogin} > < $&{auth_authen} > $1
+R< > < > $*		$: $(gmset {gmLogin} $@ =nobody $) $1
+R< > < $+ > $*		$: $(gmset {gmLogin} $@ $1 $) $2
+R< $+ > < $* > $*	$: $3
 R$*			$: < type $&{addr_type} > $1
 R< type e s > $*	$: < leave > $1
 R< type $* > $*		$: < sent $&{gmSent} > $2
 R< sent yes > $*	$: < nobody > $1
 R< sent > $*		$: < login $&{gmLogin} > $1
-R< login > $*		$: < nobody > $1
+R< login =nobody > $*	$: < nobody > $1
 R< login $+ > $* < @ $* > $*	$: < $({{.Tables.Own}} < $&{gmLogin} > ; < $&f > $: nobody $) > $2 < @ $3 > $4
 {{- if .Domains}}
 R< nobody > $* < @ $={gmRecipientDomain} . > $*	$: < $({{.Tables.To}} < $1@$2. > $: leave $) > $1 < @ $2 . > $3

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"gatemilter/cmd/internal/lab"
+)
+
+// The tests of this file are about features of Sendmail that choose other recipients, hosts or
+// senders than were written, or another time: none of them may lead around what gatemilter answers.
+
+// A crossing is a Sendmail at which each kind of mail has a host of its own: mail of lab.test, that
+// of all others, and that of each of two users' own servers.
+type crossing struct {
+	*relay
+	settings                  string
+	lab, others, alice, carol *lab.Sink
+}
+
+// A known user of the system is what Sendmail wants for a .forward and a hub.
+const systemUser = "games"
+
+// newCrossing starts one; further settings stand in front of the others.
+func newCrossing(t *testing.T, settings string, c lab.SendmailConfig) *crossing {
+	t.Helper()
+	ca := must(lab.NewCA("Partner CA"))
+	trust(t, ca)
+	x := &crossing{lab: newSink(t, nil), others: newSink(t, nil)}
+	x.alice = newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
+	x.carol = newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"carol": bobsPassword}})
+	x.settings = settings + inClear("lab", x.lab) + inClear("others", x.others) +
+		"[sender @lab.test]\nroute = lab\n[outbound]\ngateway = others\nallow_user_gateways = yes\n[user alice@lab.test]\n[user carol@lab.test]\n" +
+		own("alice@lab.test", "alice@partner.example", x.alice, "alice", alicesPassword) +
+		own("carol@lab.test", "carol@partner.example", x.carol, "carol", bobsPassword)
+	c.Features += "define(`confFORWARD_PATH', `LAB_DIR/etc/forward.$u')dnl\nMODIFY_MAILER_FLAGS(`LOCAL', `+w')dnl\n"
+	x.relay = newSendmailRelay(t, x.settings, c)
+	if err := x.sendmail().Rebuild(t.Context(), x.sendmailM4()+"LOCAL_CONFIG\nC{LabUser} "+systemUser+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// file writes a file that the configuration names as LAB_DIR/etc/NAME.
+func (x *crossing) file(name, text string) {
+	x.t.Helper()
+	if err := os.WriteFile(filepath.Join(x.sendmail().Dir(), "etc", name), []byte(text), 0o644); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// at says where a recipient's mail must have arrived, and nowhere else: with which sender, and by
+// his own server with that user's login.
+func (x *crossing) at(to, host, sender string) {
+	x.t.Helper()
+	hosts := map[string]*lab.Sink{"lab": x.lab, "others": x.others, "alice": x.alice, "carol": x.carol, "direct": x.direct}
+	if names := arrived(hosts, to); !slices.Equal(names, []string{host}) {
+		x.t.Errorf("%s: arrived at %q, want %q", to, names, host)
+		return
+	}
+	login := ""
+	if host == "alice" || host == "carol" {
+		login = host
+	}
+	if m := taken(hosts[host], to); m.From != sender || m.Login != login || m.TLS != (login != "") {
+		x.t.Errorf("%s: arrived as %+v, want sender %q and login %q", to, m, sender, login)
+	}
+}
+
+// flush lets Sendmail try all mail again.
+func (x *crossing) flush() {
+	x.t.Helper()
+	if err := x.Flush(x.t.Context()); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// sendmailCommand runs the sendmail command, and waits for the end of what that has begun.
+func (x *crossing) sendmailCommand(args ...string) {
+	x.t.Helper()
+	if out, err := x.sendmail().Command(x.t.Context(), args...).CombinedOutput(); err != nil {
+		x.t.Fatalf("sendmail %q: %v\n%s", args, err, out)
+	}
+	x.idle()
+}
+
+// O4, O5, O10: queue runs for some mail only, of the administrator's (sendmail -qR, -qS) and of a
+// client's (ETRN), lead no other way than others do. A client who has logged in and asks for one is
+// not who wrote what waits. While a host, or gatemilter, is down, no other host takes it.
+func TestSendmailQueueRuns(t *testing.T) {
+	isolated(t, func() {
+		// The fallbacks are where no host and no way has an answer, with the port of either.
+		x := newCrossing(t, "", lab.SendmailConfig{Features: "define(`confFALLBACK_MX', `[127.0.0.77]')dnl\ndefine(`confFALLBACK_SMARTHOST', `[127.0.0.77]')dnl\n"})
+		hosts := []*lab.Sink{x.lab, x.others, x.alice, x.carol}
+		var fallbacks []*lab.Sink
+		for _, s := range append(hosts, x.direct) {
+			fallbacks = append(fallbacks, newServer(t, lab.SinkConfig{IP: "127.0.0.77", Port: s.Addr().Port()}))
+		}
+		for _, s := range hosts {
+			s.Close()
+		}
+		waiting := map[string][2]string{
+			"carols@one.example": {"carol", "carol@partner.example"}, "bobs@one.example": {"lab", "bob@lab.test"},
+			"strangers@two.example": {"others", "x@outside.example"}, "alices@two.example": {"alice", "alice@partner.example"},
+			"theirs@three.example": {"others", "carol@partner.example"}, "nobodys@two.example": {"others", "alice@partner.example"},
+		}
+		x.write("carol@lab.test", "carol@lab.test", by("carol@partner.example", "carol's"), "carols@one.example")
+		x.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "alice's"), "alices@two.example")
+		x.mail("bob@lab.test", "bobs@one.example")
+		x.mail("x@outside.example", "strangers@two.example")
+		x.mail("carol@partner.example", "theirs@three.example") // not hers: nobody has logged in
+		x.mail("alice@partner.example", "nobodys@two.example")
+		for to := range waiting {
+			x.deferred(to)
+		}
+		x.daemon.stop(syscall.SIGKILL)
+		for _, s := range hosts {
+			x.open(s)
+		}
+		x.sendmailCommand("-qRone.example")
+		x.sendmailCommand("-qSpartner.example")
+		x.flush()
+		for _, s := range append(append(hosts, fallbacks...), x.direct) {
+			if all := s.Taken(); len(all) > 0 {
+				t.Errorf("left without gatemilter, to %v: %+v", s.Addr(), all)
+			}
+		}
+		x.start(x.settings)
+		leaves := func(addresses ...string) {
+			t.Helper()
+			for _, to := range addresses {
+				x.at(to, waiting[to][0], waiting[to][1])
+				delete(waiting, to)
+			}
+			if n := len(must(x.Queue(t.Context()))); n != len(waiting) {
+				t.Errorf("after %q left, %d messages wait, want %d", addresses, n, len(waiting))
+			}
+		}
+		x.sendmailCommand("-qRalices@two")
+		leaves("alices@two.example")
+		client := x.connect(caller{ip: "127.0.0.9", login: "alice@lab.test"})
+		x.ok(client.Cmd("ETRN one.example"))
+		x.idle()
+		leaves("carols@one.example", "bobs@one.example")
+		x.ok(client.Cmd("ETRN @two.example"))
+		x.idle()
+		leaves("strangers@two.example", "nobodys@two.example")
+		x.sendmailCommand("-qSpartner.example")
+		leaves("theirs@three.example")
+	})
+}
+
+// O4, O5: who logs in between the messages of a session, or gives one up before, is who writes those
+// after that.
+func TestSendmailLoginWithinSession(t *testing.T) {
+	isolated(t, func() {
+		x := newCrossing(t, "", lab.SendmailConfig{})
+		client := x.connect(caller{ip: "127.0.0.9"})
+		send := func(from, to string) {
+			t.Helper()
+			if done := must(client.Send(lab.Envelope{From: from, To: []string{to}}, by(from, to))); !done.End.OK() {
+				t.Errorf("from %s: %+v", from, done)
+			}
+		}
+		send("x@outside.example", "before@remote.example")
+		x.ok(client.Mail("x@outside.example"))
+		x.ok(client.Rcpt("never@remote.example"))
+		x.ok(client.Reset())
+		if reply := must(client.Mail("x@a@b@outside.example")); reply.OK() {
+			t.Errorf("reply %v", reply)
+		}
+		x.ok(client.Auth("alice@lab.test", "any"))
+		send("alice@partner.example", "after@remote.example")
+		send("alice@lab.test", "home@remote.example")
+		x.idle()
+		x.at("before@remote.example", "others", "x@outside.example")
+		x.at("after@remote.example", "alice", "alice@partner.example")
+		x.at("home@remote.example", "lab", "alice@lab.test")
+	})
+}
