@@ -3,7 +3,9 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -179,5 +181,49 @@ func TestSendmailLoginWithinSession(t *testing.T) {
 		x.at("before@remote.example", "others", "x@outside.example")
 		x.at("after@remote.example", "alice", "alice@partner.example")
 		x.at("home@remote.example", "lab", "alice@lab.test")
+	})
+}
+
+// O2, O6, R2: where senders are masqueraded, the way is that of the sender with whom the message
+// leaves; but at a user's own server he writes as the address that is his. A bounce does not wait.
+func TestSendmailMasquerade(t *testing.T) {
+	isolated(t, func() {
+		x := newCrossing(t, "", lab.SendmailConfig{
+			Domains: []string{"partner.example", "inner.example"},
+			Features: "MASQUERADE_AS(`lab.test')dnl\nFEATURE(`masquerade_envelope')dnl\nFEATURE(`allmasquerade')dnl\n" +
+				"FEATURE(`genericstable', `text -z: -k0 -v1 LAB_DIR/etc/generics')dnl\nGENERICS_DOMAIN(`inner.example partner.example')dnl\n"})
+		x.file("generics", "bob@inner.example:bob.b@lab.test\nzed@inner.example:zed@outside.example\nalice@partner.example:alice@lab.test\n")
+		for sender, leaves := range map[string][2]string{
+			"root@mx.lab.test": {"lab", "root@lab.test"}, "bob@inner.example": {"lab", "bob.b@lab.test"}, "zed@inner.example": {"others", "zed@outside.example"},
+			"x@outside.example": {"others", "x@outside.example"}, `"a b"@inner.example`: {"lab", `"a b"@lab.test`}, "": {"others", ""},
+		} {
+			to := x.far()
+			x.mail(sender, to)
+			x.idle()
+			x.at(to, leaves[0], leaves[1])
+		}
+		cron, own := x.far(), x.far()
+		if err := x.sendmail().Submit(t.Context(), letter(cron), cron); err != nil {
+			t.Fatal(err)
+		}
+		x.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", own), own)
+		x.idle()
+		x.at(cron, "lab", "root@lab.test")
+		x.at(own, "alice", "alice@partner.example")
+		if m := taken(x.alice, own); m == nil || !slices.Equal(field(t, m, "From"), []string{"alice@partner.example"}) {
+			t.Errorf("at alice's server: %+v", m)
+		}
+		x.lab.Answer(func(line string) string {
+			if strings.HasPrefix(strings.ToUpper(line), "RCPT TO:<NOBODY@") {
+				return "550 5.1.1 unknown"
+			}
+			return ""
+		})
+		x.mail("bob@lab.test", "nobody@remote.example")
+		x.idle()
+		x.at("bob@lab.test", "others", "")
+		if found := regexp.MustCompile("(?m)^.*the sender has changed.*$").FindString(x.Log()); found != "" {
+			t.Error(found)
+		}
 	})
 }

@@ -103,10 +103,11 @@ var stages = []struct {
 	{"DATA", protocol.StageData}, {"EOH", protocol.StageEOH}, {"EOM", protocol.StageEOM},
 }
 
-// A mailer is one of Sendmail's mailers: {{.Way}} is what its sender rules leave in {gmWay}.
+// A mailer is one of Sendmail's mailers: Way is what its sender rules leave in {gmWay}, Sender and
+// Header are the rules that write the sender's addresses.
 type mailer struct {
-	Name, Ruleset, Way string
-	Port               uint16
+	Name, Ruleset, Way, Sender, Header string
+	Port                               uint16
 }
 
 // maxCredential is how long a user name or password may be: Sendmail cuts what is longer than 256
@@ -120,9 +121,9 @@ const maxMailers = 12
 // addMailers adds a mailer for each port in use.
 func (f *file) addMailers(user bool, ports map[uint16]bool) {
 	for _, port := range slices.Sorted(maps.Keys(ports)) {
-		m := mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route:", port), port}
-		if user {
-			m = mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user:", port), port}
+		m := mailer{Mailer(port, false), fmt.Sprint("EnvFromGm", port), fmt.Sprint("route:", port), "EnvFromSMTP", "HdrFromSMTP", port}
+		if user { // what masquerades nothing
+			m = mailer{Mailer(port, true), fmt.Sprint("EnvFromGmUser", port), fmt.Sprint("user:", port), "EnvToSMTP", "EnvToSMTP", port}
 		}
 		f.Mailers = append(f.Mailers, m)
 	}

@@ -34,12 +34,13 @@ MAILER_DEFINITIONS
 # gatemilter: a mailer for each port in use, of routes and of servers of users themselves.
 # Their sender rules leave in {gmWay} which one delivers. m=1: a connection for each
 # message, as the login is that of its sender. F=W: past failures of a host, which are
-# those of other senders, do not count.
+# those of other senders, do not count. At servers of users nothing is masqueraded: they take
+# the address that is theirs.
 {{- range .Mailers}}
-M{{.Name}},	P=[IPC], F=mDFMuXa8W, S={{.Ruleset}}/HdrFromSMTP, R=MasqSMTP, E=\r\n, L=2040, m=1,
+M{{.Name}},	P=[IPC], F=mDFMuXa8W, S={{.Ruleset}}/{{.Header}}, R=MasqSMTP, E=\r\n, L=2040, m=1,
 		T=DNS/RFC822/SMTP, A=TCP $h {{.Port}}
 S{{.Ruleset}}
-R$*			$: $>EnvFromSMTP $1
+R$*			$: $>{{.Sender}} $1
 R$*			$: $(gmset {gmWay} $@ {{.Way}} $) $(gmset {gmSent} $@ yes $) $1
 {{- end}}
 # All other mailers leave it empty.
@@ -103,9 +104,7 @@ R< login $+ > $* < @ $* > $*	$: < $({{.Tables.Own}} < $&{gmLogin} > ; < $&f > $:
 {{- if .Domains}}
 R< nobody > $* < @ $={gmRecipientDomain} . > $*	$: < $({{.Tables.To}} < $1@$2. > $: leave $) > $1 < @ $2 . > $3
 {{- end}}
-R< nobody > $* < @ [ $* ] > $*	$: < sender $&{gmSent} > $1 < @ [ $2 ] > $3
-R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < > $: leave $) > $1 < @ $2 > $3
-R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < $&f > $: leave $) > $1 < @ $2 > $3
+R< nobody > $* < @ [ $* ] > $*	$: $>gmRoute $1 < @ [ $2 ] > $3
 R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
 R< $={gmKeep} > $*	$: $2
 R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
@@ -118,15 +117,29 @@ R< ask > ?		$# temp
 R< ask > $* <TMPF>	$# temp
 R< ask > $+		$# $1
 R< $* > $*		$: $2
+# The way by sender, in front of the recipient: by the address with which the message leaves,
+# masqueraded as it will be.
+SgmRoute
+R$*			$: < $&{gmSent} > $1
+R< yes > $*		$@ < $({{.Tables.Route}} $&i ; < > $: leave $) > $1
+R< > $*			$: $1 $| $>gmFrom $&f
+R$* $| $*		$@ < $({{.Tables.Route}} $&i ; < $2 > $: leave $) > $1
+SgmFrom
+R$@			$@
+R< >			$@
+R$+ @ $+		$: $1 < @ $2 . >
+R$* < @ $* . . >	$: $1 < @ $2 . >
+R$*			$: $>PseudoToReal $1
+R$*			$: $>MasqSMTP $1
+R$*			$: $>MasqEnv $1
+R$*			$@ $>final $1
 SParseLocal
 
 LOCAL_NET_CONFIG
 # gatemilter: mail that leaves, by its sender.
 R$* < @ $* > $*		$: < type $&{addr_type} > $1 < @ $2 > $3
 R< type e s > $*	$: < leave > $1
-R< type $* > $*		$: < sender $&{gmSent} > $2
-R< sender yes > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < > $: leave $) > $1 < @ $2 > $3
-R< sender > $* < @ $* > $*	$: < $({{.Tables.Route}} $&i ; < $&f > $: leave $) > $1 < @ $2 > $3
+R< type $* > $*		$: $>gmRoute $2
 R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
 R< leave > $*		$: $1
 R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
