@@ -26,6 +26,22 @@ type crossing struct {
 // A known user of the system is what Sendmail wants for a .forward and a hub.
 const systemUser = "games"
 
+// lmtpScript is a program that takes mail by LMTP (RFC 2033), of one recipient, and lmtpMailer the
+// mailer for mailbox@home.example that runs it.
+const (
+	lmtpScript = `echo 220 ready
+while read -r line; do
+	case $line in
+	DATA*) echo 354 go; while read -r line; do case $line in .*) break;; esac; done; echo 250 delivered;;
+	QUIT*) echo 221 bye; exit;;
+	*) echo 250 fine;;
+	esac
+done
+`
+	lmtpMailer = "MAILER_DEFINITIONS\nMlablmtp, P=/bin/sh, F=lsDFMSPhn9Xz, S=EnvFromSMTP/HdrFromL, R=EnvToL/HdrToL, E=\\r\\n, T=DNS/RFC822/SMTP, A=sh LAB_DIR/etc/lmtp\n" +
+		"LOCAL_RULE_0\nRmailbox < @ home . example . >\t$#lablmtp $: mailbox\n"
+)
+
 // newCrossing starts one; further settings stand in front of the others.
 func newCrossing(t *testing.T, settings string, c lab.SendmailConfig) *crossing {
 	t.Helper()
@@ -40,10 +56,16 @@ func newCrossing(t *testing.T, settings string, c lab.SendmailConfig) *crossing 
 		own("carol@lab.test", "carol@partner.example", x.carol, "carol", bobsPassword)
 	c.Features += "define(`confFORWARD_PATH', `LAB_DIR/etc/forward.$u')dnl\nMODIFY_MAILER_FLAGS(`LOCAL', `+w')dnl\n"
 	x.relay = newSendmailRelay(t, x.settings, c)
-	if err := x.sendmail().Rebuild(t.Context(), x.sendmailM4()+"LOCAL_CONFIG\nC{LabUser} "+systemUser+"\n"); err != nil {
-		t.Fatal(err)
-	}
+	x.rebuild(x.sendmailM4() + c.MC)
 	return x
+}
+
+// rebuild lets Sendmail have this m4 file.
+func (x *crossing) rebuild(m4 string) {
+	x.t.Helper()
+	if err := x.sendmail().Rebuild(x.t.Context(), m4+"LOCAL_CONFIG\nC{LabUser} "+systemUser+"\n"); err != nil {
+		x.t.Fatal(err)
+	}
 }
 
 // file writes a file that the configuration names as LAB_DIR/etc/NAME.
@@ -87,6 +109,73 @@ func (x *crossing) sendmailCommand(args ...string) {
 		x.t.Fatalf("sendmail %q: %v\n%s", args, err, out)
 	}
 	x.idle()
+}
+
+// O2, O4, O10: what an alias or a .forward sends on takes the way of the envelope sender, and by a
+// user's own server only what that user writes. Where an alias has an owner, who is the sender then,
+// it takes his way, in the next queue run if that is another one.
+func TestSendmailForward(t *testing.T) {
+	isolated(t, func() {
+		x := newCrossing(t, "", lab.SendmailConfig{MC: lmtpMailer, Aliases: "out: far@remote.example\nlist: mailbox@home.example, member@remote.example\nowner-list: keeper@lab.test\n" +
+			"near: neighbour@remote.example\nowner-near: keeper@lab.test\nalices: last@remote.example\nowner-alices: alice@partner.example"})
+		x.file("forward."+systemUser, "forwarded@remote.example\n")
+		x.file("lmtp", lmtpScript)
+		sends := func(to, host, sender string, send func()) {
+			t.Helper()
+			before := len(x.lab.Taken()) + len(x.others.Taken()) + len(x.alice.Taken())
+			send()
+			x.idle()
+			if n := len(x.lab.Taken()) + len(x.others.Taken()) + len(x.alice.Taken()) - before; n != 1 {
+				t.Errorf("from %q to %s: arrived %d times", sender, to, n)
+			}
+			all := map[string]*lab.Sink{"lab": x.lab, "others": x.others, "alice": x.alice}[host].Taken()
+			if len(all) == 0 || !slices.Equal(all[len(all)-1].To, []string{to}) || all[len(all)-1].From != sender || (all[len(all)-1].Login != "") != (host == "alice") {
+				t.Errorf("from %q to %s: at %s is %+v", sender, to, host, all)
+			}
+		}
+		const forwarded, here = "forwarded@remote.example", systemUser + "@home.example"
+		for sender, host := range map[string]string{"x@outside.example": "others", "bob@lab.test": "lab", "alice@partner.example": "others", "": "others"} {
+			sends(forwarded, host, sender, func() { x.mail(sender, here) })
+			sends("far@remote.example", host, sender, func() { x.mail(sender, "out@home.example") })
+		}
+		sends(forwarded, "lab", "alice@lab.test", func() { x.write("alice@lab.test", "alice@lab.test", by("alice@lab.test", "as herself"), here) })
+		sends(here, "alice", "alice@partner.example", func() { x.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "all of it"), here) })
+		sends(forwarded, "alice", "alice@partner.example", func() {
+			x.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "a name without domain is one here"), systemUser)
+		})
+
+		sends("neighbour@remote.example", "lab", "keeper@lab.test", func() { x.mail("bob@lab.test", "near@home.example") })
+		x.mail("x@outside.example", "list@home.example")
+		x.write("carol@lab.test", "carol@lab.test", by("carol@lab.test", "an owner's server is not hers"), "alices@home.example")
+		for _, to := range []string{"member@remote.example", "last@remote.example"} {
+			if reason := x.deferred(to); !strings.Contains(reason, "the sender has changed") {
+				t.Errorf("%s: deferred: %s", to, reason)
+			}
+		}
+		var waiting []string
+		for _, q := range must(x.Queue(t.Context())) {
+			for _, rcpt := range q.Recipients {
+				waiting = append(waiting, rcpt.Address)
+			}
+		}
+		if slices.Sort(waiting); !slices.Equal(waiting, []string{"last@remote.example", "member@remote.example"}) || !strings.Contains(x.Log(), "mailer=lablmtp, ") {
+			t.Errorf("mail for %q waits", waiting)
+		}
+		x.flush()
+		x.at("member@remote.example", "lab", "keeper@lab.test")
+		x.at("last@remote.example", "others", "alice@partner.example")
+
+		// Without an answer, that it is the same way is not assumed.
+		before := len(x.lab.Taken()) + len(x.others.Taken())
+		x.rebuild(strings.Replace(x.sendmailM4(), "$(gmsame < ", "$(gmsame malformed < ", 1))
+		x.mail("bob@lab.test", "near@home.example")
+		if reason := x.deferred("neighbour@remote.example"); !strings.Contains(reason, "no answer") {
+			t.Errorf("deferred: %s", reason)
+		}
+		if n := len(x.lab.Taken()) + len(x.others.Taken()); n != before {
+			t.Errorf("%d messages left all the same", n-before)
+		}
+	})
 }
 
 // O4, O5, O10: queue runs for some mail only, of the administrator's (sendmail -qR, -qS) and of a

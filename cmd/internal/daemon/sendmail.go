@@ -32,6 +32,9 @@ func (d *daemon) addSendmailTables(tables map[string]lookup.Table) {
 			Limit: wayLimit,
 		}
 	}
+	tables[sendmail.TableSame] = lookup.Table{
+		Lookup: func(_ context.Context, _ lookup.Peer, key string) lookup.Answer { return d.sendmailSame(key) },
+	}
 	tables[sendmail.TableTLS] = lookup.Table{
 		Lookup: func(ctx context.Context, p lookup.Peer, key string) lookup.Answer { return d.sendmailTLS(ctx, p, key) },
 		Limit:  probeLimit,
@@ -87,6 +90,21 @@ func (d *daemon) sendmailRoute(ctx context.Context, key string) lookup.Answer {
 	r, why := d.current.Load().rules.Policy.RouteFor(sender)
 	d.countRoute(r, why)
 	return d.sendmailRouted(ctx, sender, id, r)
+}
+
+// sendmailSame answers whether mail takes the same way now that its sender is another one.
+func (d *daemon) sendmailSame(key string) lookup.Answer {
+	login, before, now, err := sendmail.ParseSame(key)
+	if err != nil {
+		return d.sendmailWay(now, "", err)
+	}
+	p := d.current.Load().rules.Policy
+	was, _ := p.RouteFor(before)
+	is, _ := p.RouteFor(now)
+	if p.Mode() != policy.Observe && (was != is || p.UserGatewayOf(login, before) != p.UserGatewayOf(login, now)) {
+		return lookup.OK(sendmail.Other)
+	}
+	return lookup.OK(sendmail.Fine)
 }
 
 // sendmailRouted answers with a route, which may be nil. All recipients of a message, whose

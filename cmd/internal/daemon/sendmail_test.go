@@ -82,6 +82,12 @@ password = club
 		t.Errorf("%d times logged that it can't", n)
 	}
 
+	ask(sendmail.TableSame, "<=nobody>;<any@else.example>;<>", fmt.Sprint(lookup.OK(sendmail.Fine)))
+	ask(sendmail.TableSame, "<=nobody>;<x@sales.example>;<any@else.example>", fmt.Sprint(lookup.OK(sendmail.Other)))
+	ask(sendmail.TableSame, "<b@home.example>;<b@home.example>;<team@partner.example>", fmt.Sprint(lookup.OK(sendmail.Other)))
+	ask(sendmail.TableSame, "<c@home.example>;<b@home.example>;<team@partner.example>", fmt.Sprint(lookup.OK(sendmail.Fine)))
+	ask(sendmail.TableSame, "<>;<x@sales.example>", "malformed question")
+
 	// A host that DNS does not know is left out, and where none is left, the mail waits.
 	d.hosts.resolve = func(_ context.Context, name string, _ bool) error {
 		if name == "relay.example" {

@@ -52,7 +52,7 @@ func File(path string, c *config.Config) (string, error) {
 
 func render(path string, c *config.Config, mark string) (string, error) {
 	f := file{Path: path, Mark: mark}
-	f.Tables = tables{TableOwn, TableTo, TableRoute, TableTLS, TableLogin}
+	f.Tables = tables{TableOwn, TableTo, TableRoute, TableSame, TableTLS, TableLogin}
 	for _, s := range stages {
 		f.Macros = append(f.Macros, macros{s.name, strings.Join(milter.MacroNames(s.stage), ", ")})
 	}
@@ -90,7 +90,7 @@ type file struct {
 	Tables      tables
 }
 
-type tables struct{ Own, To, Route, TLS, Login string }
+type tables struct{ Own, To, Route, Same, TLS, Login string }
 
 // macros are those of a stage, as of cf/README's confMILTER_MACROS_….
 type macros struct{ Stage, Names string }

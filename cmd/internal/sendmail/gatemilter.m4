@@ -62,6 +62,7 @@ C{gmRecipientDomain} {{.}}
 K{{.Tables.Own}} socket -q -d10 {{.Lookup}}
 K{{.Tables.To}} socket -q -d10 {{.Lookup}}
 K{{.Tables.Route}} socket -q -d10 {{.Lookup}}
+K{{.Tables.Same}} socket -q -d10 -t -T<TMPF> {{.Lookup}}
 K{{.Tables.TLS}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
 K{{.Tables.Login}} socket -q -d40 -t -T<TMPF> {{.Lookup}}
 Kgmset macro
@@ -118,12 +119,12 @@ R< ask > $* <TMPF>	$# temp
 R< ask > $+		$# $1
 R< $* > $*		$: $2
 # The way by sender, in front of the recipient: by the address with which the message leaves,
-# masqueraded as it will be.
+# masqueraded as it will be. {gmFor} keeps for whom it was asked.
 SgmRoute
 R$*			$: < $&{gmSent} > $1
-R< yes > $*		$@ < $({{.Tables.Route}} $&i ; < > $: leave $) > $1
+R< yes > $*		$@ < $({{.Tables.Route}} $&i ; < > $: leave $) > $(gmset {gmFor} $@ $) $1
 R< > $*			$: $1 $| $>gmFrom $&f
-R$* $| $*		$@ < $({{.Tables.Route}} $&i ; < $2 > $: leave $) > $1
+R$* $| $*		$@ < $({{.Tables.Route}} $&i ; < $2 > $: leave $) > $(gmset {gmFor} $@ < $2 > $) $1
 SgmFrom
 R$@			$@
 R< >			$@
@@ -147,6 +148,24 @@ R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not
 LOCAL_TLS_SERVER
 # gatemilter: whether the host is as demanded, in clear and with TLS. What mechanism the
 # client used to log in here is forgotten: only our own login counts.
+# An alias with an owner, or a milter, has the message leave with another sender than that for
+# whom the way was asked. Where it is not the same, the next attempt takes the right one. (At
+# servers of users, there is no login for another sender; and a program of this host that speaks
+# LMTP has a name for address.)
+R$*			$: < $&{gmWay} > $&{server_addr}
+R< user $* > $*		$: ok
+R< > $-			$: ok
+R< > [ UNIX $*		$: ok
+R< $* > $*		$: asked $| $>gmFrom $&f
+Rasked $| $*		$: < $1 >
+R$&{gmFor}		$: ok
+R< $* >			$: < asked > $&{gmFor} ; < $1 >
+R< asked > ; $*		$: ok
+R< asked > $*		$: $({{.Tables.Same}} < $&{gmLogin} > ; $1 $: ? $)
+Rok			$@ $>gmConnected
+Rother			$#error $@ 4.7.0 $: "454 gatemilter: the sender has changed, and with it the way, which the next attempt takes"
+R$*			$#error $@ 4.3.0 $: "454 gatemilter: no answer, so nothing is sent"
+SgmConnected
 R$*			$: < $&{gmWay} > $1
 R< > $*			$@ OK
 R$*			$: $(gmset {auth_type} $@ none $) $1
@@ -159,6 +178,7 @@ R< $* > $*		$: $({{.Tables.TLS}} $&{gmWay} ; $&{server_addr} ; $&{tls_version} ;
 Rok			$@ OK
 Rno $+			$#error $@ 4.7.0 $: "454 gatemilter: " $1
 R$*			$#error $@ 4.3.0 $: "454 gatemilter: no answer, so nothing is sent"
+SLocal_tls_server
 
 LOCAL_TLS_RCPT
 # gatemilter: Sendmail goes on without login where it is refused, or not offered.

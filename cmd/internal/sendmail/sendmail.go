@@ -9,6 +9,7 @@
 //	gmown    <LOGIN>;<SENDER>           the way by a user's own server
 //	gmto     <RECIPIENT>                the way of a recipient rule
 //	gmroute  QUEUE-ID;<SENDER>          the way by sender, where the mail would leave this host
+//	gmsame   <LOGIN>;<SENDER>;<SENDER>  whether mail of both senders takes the same way
 //	gmtls    route:PORT;ADDRESS;TLS;FINGERPRINT;<HOSTS>;<HOST>   whether a connection is as demanded
 //	gmtls    user:PORT;ADDRESS;TLS;FINGERPRINT;<HOSTS>;<LOGIN>
 //	gmlogin  user:PORT;ADDRESS;<HOSTS>;<LOGIN>;<SENDER>          the login there
@@ -25,7 +26,9 @@
 //
 // A table that has no answer, or is not there, defers the mail: Sendmail's own default is to go
 // on without TLS policy or login, or by the smart host. The login with which a message came is
-// kept in its queue file ($={persistentMacros}). One connection carries one message (m=1), and
+// kept in its queue file ($={persistentMacros}), and no other login counts for it. The way is asked
+// for when the recipients are read. Where the sender changes after that, as by an alias with an
+// owner, gmsame is asked before anything is sent. One connection carries one message (m=1), and
 // one process one job: else one sender's login would serve for another's mail. A connection on
 // which no login took place carries no mail for a user's own server.
 package sendmail
@@ -46,15 +49,17 @@ const (
 	TableOwn   = "gmown"
 	TableTo    = "gmto"
 	TableRoute = "gmroute"
+	TableSame  = "gmsame"
 	TableTLS   = "gmtls"
 	TableLogin = "gmlogin"
 )
 
 // Fine is what TableTLS has for a connection that is as demanded, Refused begins what it has for
-// any other; the reason follows.
+// any other; the reason follows. Fine and Other are what TableSame has.
 const (
 	Fine    = "ok"
 	Refused = "no "
+	Other   = "other"
 )
 
 // Mailer names the mailer for mail hosts with that port, or for users' own servers.
@@ -273,6 +278,16 @@ func ParseRoute(key string) (queueID, sender string, err error) {
 		return "", "", malformed(key)
 	}
 	return queueID, quoted[0], nil
+}
+
+// ParseSame reads a question for TableSame: whether mail takes the same way now as that of the
+// sender before.
+func ParseSame(key string) (login, before, now string, err error) {
+	quoted, ok := cutQuoted(key, 3)
+	if !ok {
+		return "", "", "", malformed(key)
+	}
+	return policy.DecodeXtext(quoted[0]), quoted[1], quoted[2], nil
 }
 
 // cutQuoted reads n texts in angle brackets, with ";" between them. In an address, brackets can

@@ -70,6 +70,14 @@ func TestParseQuestions(t *testing.T) {
 	if id, sender, err := ParseRoute("6AM2b;<>"); id != "6AM2b" || sender != "" || err != nil {
 		t.Errorf("route: %q, %q, %v", id, sender, err)
 	}
+	if login, before, now, err := ParseSame(`<=nobody>;<"x>;<y"@lab.test>;<>`); login != "=nobody" || before != `"x>;<y"@lab.test` || now != "" || err != nil {
+		t.Errorf("same: %q, %q, %q, %v", login, before, now, err)
+	}
+	for _, key := range []string{"", "<>;<>;<>;<>", "<>;<>", "<a>;<b>;c", "<a>;<b>;<c"} {
+		if _, _, _, err := ParseSame(key); err == nil {
+			t.Errorf("same: %q is read", key)
+		}
+	}
 	for _, key := range []string{"", "<>;<>;<>", "a;b", "<a>,<b>", "<a>;<b", ";", "x;<a>y"} {
 		if _, _, err := ParseRoute(key); err == nil {
 			t.Errorf("route: %q is read", key)
