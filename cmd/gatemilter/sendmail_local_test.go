@@ -178,6 +178,65 @@ func TestSendmailForward(t *testing.T) {
 	})
 }
 
+// I10, O2, O4, O10: virtual users, and hosts for local and for unknown users. What the client has
+// written is behind a gateway, whomever that is replaced by. Outside, it takes the sender's way, and
+// none while gatemilter is down; inside, it goes to the host that the administrator has named.
+func TestSendmailVirtualUsersAndHubs(t *testing.T) {
+	isolated(t, func() {
+		hub, unknown := newServer(t, lab.SinkConfig{IP: "127.0.0.78", Port: 25}), newServer(t, lab.SinkConfig{IP: "127.0.0.79", Port: 25})
+		x := newCrossing(t, "[inbound-gateway filter]\naddresses = 192.0.2.2\ndomains = virtual.example\nreject_other = yes\n[recipient boss@ruled.example]\nroute = lab\n", lab.SendmailConfig{
+			Domains: []string{"ruled.example"},
+			Features: "define(`MAIL_HUB', `esmtp:[127.0.0.78]')dnl\ndefine(`LUSER_RELAY', `esmtp:[127.0.0.79]')dnl\n" +
+				"FEATURE(`virtusertable', `text -z: -k0 -v1 LAB_DIR/etc/virtual')dnl\nVIRTUSER_DOMAIN(`virtual.example')dnl\n"})
+		x.file("virtual", "out@virtual.example:far@remote.example\nin@virtual.example:"+systemUser+"\nwho@virtual.example:user@home.example\n")
+		outside := x.connect(caller{ip: "203.0.113.9"})
+		x.ok(outside.Mail("x@outside.example"))
+		for _, to := range []string{"out@virtual.example", "in@virtual.example", "OUT@Virtual.Example.", "out%virtual.example@home.example", "@home.example:out@virtual.example",
+			`"out@virtual.example"@home.example`, "virtual.example!out"} {
+			if reply := must(outside.Rcpt(to)); reply.Code != 550 || reply.Enhanced != "5.7.1" {
+				t.Errorf("around the gateway, to %s: %v", to, reply)
+			}
+		}
+		send := func(client *lab.Client, from string, to ...string) {
+			t.Helper()
+			if done := must(client.Send(lab.Envelope{From: from, To: to}, letter("virtual"))); !done.End.OK() {
+				t.Errorf("from %s to %q: %+v", from, to, done)
+			}
+			x.idle()
+		}
+		// The client writes another domain, and that is none behind a gateway.
+		x.file("forward."+systemUser, "")
+		send(x.connect(caller{ip: "192.0.2.2"}), "x@outside.example", "out@virtual.example", "in@virtual.example", "who@virtual.example")
+		x.at("far@remote.example", "others", "x@outside.example")
+		if !got(hub, systemUser+"@[127.0.0.78]") || !got(unknown, "user@[127.0.0.79]") {
+			t.Errorf("at the hub %+v, at that for unknown users %+v", hub.Taken(), unknown.Taken())
+		}
+		x.mail("x@outside.example", "boss@ruled.example") // for whom there is a rule
+		x.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "own"), "out@virtual.example", "who@virtual.example")
+		x.idle()
+		x.at("boss@ruled.example", "lab", "x@outside.example")
+		if m := taken(x.alice, "out@virtual.example"); m == nil || !slices.Contains(m.To, "who@virtual.example") || m.Login != "alice" {
+			t.Errorf("at alice's server: %+v", x.alice.Taken())
+		}
+
+		x.daemon.stop(syscall.SIGKILL)
+		x.file("virtual", "out@virtual.example:later@remote.example\nin@virtual.example:"+systemUser+"\nwho@virtual.example:user@home.example\n")
+		if err := x.sendmail().Submit(t.Context(), letter("down"), "-f", "bob@lab.test", "out@virtual.example", "in@virtual.example", "who@virtual.example"); err != nil {
+			t.Fatal(err)
+		}
+		x.flush()
+		if reason := x.deferred("out@virtual.example"); !strings.Contains(reason, "gmroute") {
+			t.Errorf("deferred: %s", reason)
+		}
+		if len(hub.Taken()) != 2 || len(unknown.Taken()) != 2 || len(x.direct.Taken()) > 0 {
+			t.Errorf("at the hub %+v, at that for unknown users %+v, by the smart host %+v", hub.Taken(), unknown.Taken(), x.direct.Taken())
+		}
+		x.start(x.settings)
+		x.flush()
+		x.at("later@remote.example", "lab", "bob@lab.test")
+	})
+}
+
 // O4, O5, O10: queue runs for some mail only, of the administrator's (sendmail -qR, -qS) and of a
 // client's (ETRN), lead no other way than others do. A client who has logged in and asks for one is
 // not who wrote what waits. While a host, or gatemilter, is down, no other host takes it.
