@@ -250,7 +250,7 @@ func TestSendmailQueueRuns(t *testing.T) {
 			fallbacks = append(fallbacks, newServer(t, lab.SinkConfig{IP: "127.0.0.77", Port: s.Addr().Port()}))
 		}
 		for _, s := range hosts {
-			s.Close()
+			x.refuse(s)
 		}
 		waiting := map[string][2]string{
 			"carols@one.example": {"carol", "carol@partner.example"}, "bobs@one.example": {"lab", "bob@lab.test"},
