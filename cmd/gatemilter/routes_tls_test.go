@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -117,6 +119,37 @@ func (w tlsWay) String() string {
 func (w tlsWay) sender() string    { return w.route + "@lab.test" }
 func (w tlsWay) recipient() string { return w.route + "@remote.example" }
 func (w tlsWay) port() uint16      { return w.sink.Addr().Port() }
+
+// R6, R7: a host that shows its certificate only to who asks for it by name is asked so, by Postfix
+// and by us; and verify-tls tells it from one that is not.
+func TestRouteAskedByName(t *testing.T) {
+	ca := must(lab.NewCA("Relay CA"))
+	t.Setenv("SSL_CERT_FILE", writeCA(t, ca))
+	settings, hosts := "", map[string]*lab.Sink{}
+	for name, demand := range map[string]string{"all": "", "ca": "verify_hostname = no\n", "name": "require_ca = no\n"} {
+		hosts[name] = newServer(t, lab.SinkConfig{Cert: must(ca.Issue(lab.Subject{Hosts: []string{"localhost"}})), SNI: true})
+		settings += fmt.Sprintf("[route %s]\nhost = localhost:%d\n%s[sender %[1]s@lab.test]\nroute = %[1]s\n", name, hosts[name].Addr().Port(), demand)
+	}
+	r := newRelay(t, settings, func(c *lab.Config) { c.Main = "smtp_host_lookup = native\n" })
+	for name, s := range hosts {
+		to := r.far()
+		r.mail(name+"@lab.test", to)
+		r.arrives(to, s)
+		if m := taken(s, to); !m.TLS {
+			t.Errorf("%s: arrived as %+v", name, m)
+		}
+		verify := func(args ...string) error {
+			return exec.Command("gatemilter", append([]string{"verify-tls", "--config", r.config()}, args...)...).Run()
+		}
+		host := fmt.Sprintf("localhost:%d", s.Addr().Port())
+		if err := errors.Join(verify(name), verify(host)); err != nil {
+			t.Errorf("%s: verify-tls: %v", name, err)
+		}
+		if verify("--sni", "none", host) == nil || verify("--sni", "other.example", host) == nil {
+			t.Errorf("%s: verify-tls with another name passes", name)
+		}
+	}
+}
 
 // R5, R6, R7, R9: each demand against each certificate. What isn't as demanded is neither sent in
 // clear nor to a host whose identity is not proved: it waits, and the log says why.

@@ -17,21 +17,21 @@ import (
 	"gatemilter/policy/config"
 )
 
-// routeNamed returns the route of that name, or nil if there is none. Without a
-// configuration at its usual place there are no routes.
-func routeNamed(path, name string, io stdio) (*policy.Route, error) {
+// routeNamed returns the route of that name, or nil if there is none, and whether the mail server
+// asks for hosts by name. Without a configuration at its usual place there are no routes.
+func routeNamed(path, name string, io stdio) (r *policy.Route, sni bool, err error) {
 	if _, err := os.Stat(path); path == defaultConfig && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, true, nil
 	}
 	cfg, err := load(path, io)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	r := findRoute(cfg, name)
+	r = findRoute(cfg, name)
 	if r == nil && !strings.ContainsAny(name, ".:") {
 		fmt.Fprintf(io.err, "gatemilter: %s has no route %q (there are %s), so it is taken for a host\n", path, name, routeNames(cfg))
 	}
-	return r, nil
+	return r, cfg.Server.SendsSNI(), nil
 }
 
 func routeNames(cfg *config.Config) string {
@@ -63,7 +63,7 @@ type hostReport struct {
 }
 
 // verifyRoute probes each host of a route, and judges it by what the route demands.
-func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, json bool, out io.Writer) error {
+func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, sni, json bool, out io.Writer) error {
 	roots, err := verify.Roots(r.TLS.CAFile)
 	if err != nil {
 		return fmt.Errorf("ca_file of route %s: %w", r.Name, err)
@@ -74,7 +74,7 @@ func verifyRoute(ctx context.Context, prober *tlsprobe.Prober, r *policy.Route, 
 		hosts []policy.Host
 	}{{"primary", r.Primary}, {"secondary", r.Secondary}} {
 		for _, h := range table.hosts {
-			targets, err := verify.Targets(ctx, r, h)
+			targets, err := verify.Targets(ctx, r, h, sni)
 			if err != nil {
 				return err
 			}

@@ -35,14 +35,15 @@ judged by the options that the route sets.
 Exit status: 0 when all three options (or those of the route) hold, 1 when one
 doesn't, 2 when called wrongly.
 
-With --json: target (host, port, implicit), address, greeting, version, cipher;
-passed; checks, a list of option, holds, problem, reason; warnings, a list of
-problem, reason; chain, the certificates as the host sent them, its own first:
-subject, issuer, names, ips, not_before, not_after, key, sha256, key_sha256;
-match_names, for "verify match=" in Postfix's smtp_tls_policy_maps; advice; login,
-whether Postfix could log in: holds, mechanisms, problem, reason. Empty parts are
-left out. For a route: route, passed, and hosts, a list of table, failed (the
-options of the route that the host doesn't hold) and probe, as above.
+With --json: target (host, port, implicit, sni), address, greeting, version,
+cipher; passed; checks, a list of option, holds, problem, reason; warnings, a
+list of problem, reason; chain, the certificates as the host sent them, its
+own first: subject, issuer, names, ips, not_before, not_after, key, sha256,
+key_sha256; match_names, for "verify match=" in Postfix's
+smtp_tls_policy_maps; advice; login, whether Postfix could log in: holds,
+mechanisms, problem, reason. Empty parts are left out. For a route: route,
+passed, and hosts, a list of table, failed (the options of the route that the
+host doesn't hold) and probe, as above.
 
 Examples
   gatemilter verify-tls relay.example.com:587
@@ -50,7 +51,7 @@ Examples
 	setUp: func(flags *flag.FlagSet) runner {
 		implicit := flags.Bool("implicit", false, "begin with TLS instead of STARTTLS; the port is 465 then if none is given")
 		caFile := flags.String("ca-file", "", "trust the CAs in this PEM `FILE` instead of the system's")
-		sni := flags.String("sni", "", "ask the host for its certificate for `NAME`; Postfix asks for none")
+		sni := flags.String("sni", "", "ask the host for its certificate for `NAME`, or with none for no name (SNI); the default is its own name, or none with a configuration for Sendmail")
 		timeout := flags.Duration("timeout", 30*time.Second, "`TIME` for each step of the connection, such as 10s")
 		json := flags.Bool("json", false, "show the result as JSON, for scripts")
 		config := flags.String("config", defaultConfig, "configuration `FILE`, for a route")
@@ -62,19 +63,26 @@ Examples
 				return usagef("--timeout: %s is not more than nothing: write a time such as 10s", *timeout)
 			}
 			prober := tlsprobe.Prober{HELO: ownName(), Timeout: *timeout}
-			if r, err := routeNamed(*config, args[0], io); err != nil {
+			r, asks, err := routeNamed(*config, args[0], io)
+			if err != nil {
 				return err
 			} else if r != nil && (*implicit || *sni != "" || *caFile != "") {
 				return usagef("--implicit, --sni and --ca-file are for a host: the route %s has its own settings", r.Name)
 			} else if r != nil {
-				return verifyRoute(ctx, &prober, r, *json, io.out)
+				return verifyRoute(ctx, &prober, r, asks, *json, io.out)
 			}
 			target, err := tlsprobe.ParseTarget(args[0], *implicit)
 			if err != nil {
 				return usagef("%v", err)
 			}
-			if target.SNI = *sni; target.Check() != nil {
-				return usagef("--sni: %v", target.Check())
+			if target = target.Asking(asks); *sni != "" {
+				target.SNI = *sni
+			}
+			if *sni == "none" {
+				target.SNI = ""
+			}
+			if err := target.Check(); err != nil {
+				return usagef("--sni: %v", err)
 			}
 			roots, err := verify.Roots(*caFile)
 			if err != nil {
@@ -117,13 +125,23 @@ func showTLS(r *tlsprobe.Report, json bool, out io.Writer) error {
 // that isn't made up by the host.
 const maxReason = 600
 
+func targetText(t tlsprobe.Target) string {
+	text := fmt.Sprintf("%s, port %d, STARTTLS", t.Host, t.Port)
+	if t.Implicit {
+		text = fmt.Sprintf("%s, port %d, TLS from the start", t.Host, t.Port)
+	}
+	switch t.SNI {
+	case t.Asking(true).SNI:
+		return text
+	case "":
+		return text + ", without SNI"
+	}
+	return text + ", SNI " + t.SNI
+}
+
 func writeTLSText(r *tlsprobe.Report, now time.Time, w io.Writer) error {
 	t := &text{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
-	how := "STARTTLS"
-	if r.Target.Implicit {
-		how = "TLS from the start"
-	}
-	t.row("Target", fmt.Sprintf("%s, port %d, %s", r.Target.Host, r.Target.Port, how))
+	t.row("Target", targetText(r.Target))
 	if r.Address.IsValid() {
 		t.row("Reached", r.Address.String())
 	}

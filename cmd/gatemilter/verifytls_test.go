@@ -31,7 +31,7 @@ import (
 func probed() *tlsprobe.Report {
 	end := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	return &tlsprobe.Report{
-		Target:   tlsprobe.Target{Host: "relay.example.com", Port: 587},
+		Target:   tlsprobe.Target{Host: "relay.example.com", Port: 587, SNI: "relay.example.com"},
 		Address:  netip.MustParseAddrPort("192.0.2.1:587"),
 		Greeting: "relay\x1b[2J ESMTP",
 		Version:  policy.TLS13,
@@ -90,7 +90,8 @@ const probedJSON = `
   "target": {
     "host": "relay.example.com",
     "port": 587,
-    "implicit": false
+    "implicit": false,
+    "sni": "relay.example.com"
   },
   "address": "192.0.2.1:587",
   "greeting": "relay\u001b[2J ESMTP",

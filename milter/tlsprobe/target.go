@@ -22,9 +22,9 @@ type Target struct {
 	Port     uint16 // 25, 587, 1024 to 65535, or with Implicit 465
 	Implicit bool   // TLS from the start instead of STARTTLS
 	Clear    bool   // no TLS: only what the host offers in clear is looked at
-	// SNI is the name that the handshake asks for; a host with several
-	// certificates chooses by it. Empty: none is sent, as Postfix does unless told
-	// otherwise.
+	// SNI is the name that the handshake asks for (RFC 6066, section 3): a host with several
+	// certificates chooses by it, and some of the largest providers show a useless one to who
+	// names none. Empty: none is sent, as by Sendmail.
 	SNI string
 }
 
@@ -54,14 +54,18 @@ func ParseTarget(s string, implicit bool) (Target, error) {
 	return t, t.Check()
 }
 
-// ServerTarget is a user's own server. With sni, the handshake asks for its name, as it does where
-// the mail server can: some of the largest providers show a useless certificate to who doesn't.
-func ServerTarget(g *policy.UserGateway, sni bool) Target {
-	t := Target{Host: g.Host, Port: g.Port, Implicit: g.TLS == policy.ImplicitTLS}
-	if _, err := netip.ParseAddr(g.Host); err != nil && sni { // an address is no name (RFC 6066, section 3)
-		t.SNI = g.Host
+// Asking is the target with SNI for its own name, if the client sends that and it has one: an
+// address is none.
+func (t Target) Asking(sni bool) Target {
+	if _, err := netip.ParseAddr(t.Host); err != nil && sni {
+		t.SNI = t.Host
 	}
 	return t
+}
+
+// ServerTarget is a user's own server, asked for by its name if the mail server does so.
+func ServerTarget(g *policy.UserGateway, sni bool) Target {
+	return Target{Host: g.Host, Port: g.Port, Implicit: g.TLS == policy.ImplicitTLS}.Asking(sni)
 }
 
 // splitPort separates a host from its port, which may be missing.

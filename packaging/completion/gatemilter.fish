@@ -74,7 +74,7 @@ complete -c gatemilter -n '__gatemilter_runs verify-tls' -l ca-file -r -F -d 'tr
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l config -r -F -d 'configuration FILE, for a route'
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l implicit -d 'begin with TLS instead of STARTTLS; the port is 465 then if none is given'
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l json -d 'show the result as JSON, for scripts'
-complete -c gatemilter -n '__gatemilter_runs verify-tls' -l sni -x -d 'ask the host for its certificate for NAME; Postfix asks for none'
+complete -c gatemilter -n '__gatemilter_runs verify-tls' -l sni -x -d 'ask the host for its certificate for NAME, or with none for no name (SNI); the default is its own name, or none with a configuration for Sendmail'
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l timeout -x -d 'TIME for each step of the connection, such as 10s'
 complete -c gatemilter -n '__gatemilter_runs verify-tls' -l help -d 'show how it is used'
 

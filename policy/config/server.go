@@ -13,8 +13,8 @@ import (
 	"gatemilter/policy"
 )
 
-// SendsSNI says whether the mail server asks users' own servers for their name in the handshake:
-// Postfix does, Sendmail, which delivers as root, can't.
+// SendsSNI says whether the mail server asks hosts for their name in the handshake: Postfix is told
+// to, Sendmail, which delivers as root, can't.
 func (s Server) SendsSNI() bool { return s.MTAUser != "root" }
 
 // DefaultMTAUser is the user of Postfix.

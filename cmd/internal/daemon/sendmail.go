@@ -373,7 +373,7 @@ func (s *certificates) hold(ctx context.Context, c sendmail.Connection, r *polic
 				continue
 			}
 			var report tlsprobe.Report
-			if report, err = lookAt(ctx, there(c), policy.Host{Name: name, Port: c.Port}, r); err == nil {
+			if report, err = lookAt(ctx, there(c), tlsprobe.Target{Host: name, Port: c.Port}, r); err == nil {
 				return report.Chain[0].Fingerprint, nil
 			}
 		}

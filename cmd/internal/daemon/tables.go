@@ -121,7 +121,7 @@ func (g *generation) tlsPolicy(ctx context.Context, nexthop string, d *daemon) l
 	case demand.Probed():
 		return w.probe(ctx, d)
 	case demand.CA:
-		return lookup.OK("secure match=hostname")
+		return lookup.OK(asking("secure match=hostname", w.target()))
 	}
 	return lookup.OK("encrypt")
 }
@@ -135,22 +135,27 @@ func (w *way) probe(ctx context.Context, d *daemon) lookup.Answer {
 			d.log.demandFailed(w.route.Name, w.route.Nexthop(w.host), err)
 			return "", err
 		}
-		return "fingerprint match=" + report.Chain[0].Fingerprint, nil
+		return asking("fingerprint match="+report.Chain[0].Fingerprint, w.target()), nil
 	}))
+}
+
+// target is the host as Postfix connects to it, by whose name it asks for a certificate.
+func (w *way) target() tlsprobe.Target {
+	return tlsprobe.Target{Host: w.host.Name, Port: w.host.Port}.Asking(true)
 }
 
 // look returns what the host has shown, also where that is not as demanded.
 func (w *way) look(ctx context.Context) (tlsprobe.Report, error) {
-	return lookAt(ctx, new(tlsprobe.Prober), w.host, w.route)
+	return lookAt(ctx, new(tlsprobe.Prober), w.target(), w.route)
 }
 
 // lookAt has a host looked at, and compares what it has shown with what a route demands.
-func lookAt(ctx context.Context, p *tlsprobe.Prober, host policy.Host, r *policy.Route) (tlsprobe.Report, error) {
+func lookAt(ctx context.Context, p *tlsprobe.Prober, t tlsprobe.Target, r *policy.Route) (tlsprobe.Report, error) {
 	roots, err := rootsOf(r)
 	if err != nil {
 		return tlsprobe.Report{}, err
 	}
-	report, err := p.Probe(ctx, tlsprobe.Target{Host: host.Name, Port: host.Port}, roots)
+	report, err := p.Probe(ctx, t, roots)
 	if err != nil {
 		return report, err
 	}

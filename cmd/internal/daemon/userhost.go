@@ -73,10 +73,15 @@ func (h *userHost) look(ctx context.Context, probe prober) (level string, err er
 	case !report.Login.Holds:
 		return "", errors.New(report.Login.Reason)
 	}
-	if target.SNI == "" {
-		return "secure match=hostname", nil
+	return asking("secure match=hostname", target), nil
+}
+
+// asking is a TLS policy with which Postfix asks for a host's name, if that is asked for.
+func asking(level string, t tlsprobe.Target) string {
+	if t.SNI == "" {
+		return level
 	}
-	return "secure match=hostname servername=hostname", nil
+	return level + " servername=hostname"
 }
 
 // lookInClear is look where TLS is not demanded, but taken if there is any: it leaves

@@ -74,7 +74,7 @@ func (x *examination) probe(ctx context.Context, h mailHost) []Check {
 	var trusted *x509.CertPool // nil means the system's authorities
 	targets := []tlsprobe.Target{h.target}
 	if h.route != nil {
-		found, err := verify.Targets(ctx, h.route, h.host)
+		found, err := verify.Targets(ctx, h.route, h.host, x.config.Server.SendsSNI())
 		if err != nil {
 			text, fix := cut(err.Error())
 			return []Check{fail(onCertificates, h.what, text, fix)}

@@ -179,7 +179,7 @@ func (x *examination) fromOutside(ctx context.Context) Check {
 // submission looks at the server that users log in to.
 func (x *examination) submission(ctx context.Context) Check {
 	s := x.config.Portal.Submission
-	t := tlsprobe.Target{Host: s.Host, Port: s.Port, Implicit: s.Implicit}
+	t := tlsprobe.Target{Host: s.Host, Port: s.Port, Implicit: s.Implicit}.Asking(true) // as the portal does
 	what := "submission " + net.JoinHostPort(s.Host, fmt.Sprint(s.Port))
 	trusted, err := verify.Roots(s.CAFile)
 	if err != nil {

@@ -50,7 +50,7 @@ func newPortalHost(t *testing.T) *portalHost {
 	h.portal.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS}}
 	h.portal.StartTLS()
 	t.Cleanup(h.portal.Close)
-	h.submission = h.sink(lab.SinkConfig{Cert: cert, Logins: map[string]string{"alice": "hunter2"}})
+	h.submission = h.sink(lab.SinkConfig{Cert: h.issue(lab.Subject{Hosts: []string{"localhost"}, NotAfter: time.Now().Add(90 * 24 * time.Hour)}), SNI: true, Logins: map[string]string{"alice": "hunter2"}})
 	h.relay = h.sink(lab.SinkConfig{})
 	h.more = fmt.Sprintf("submission_ca_file = %s\n", h.write(h.ca.PEM()))
 	return h
@@ -88,8 +88,8 @@ func (h *portalHost) sink(c lab.SinkConfig) *lab.Sink {
 func (h *portalHost) examine() []Check {
 	h.t.Helper()
 	at := h.portal.Listener.Addr().String()
-	x := examinationOf(h.t, fmt.Sprintf("[outbound]\ndomains = example.com\n[portal]\nlisten = inet:%s\nurl = https://%s/addresses\ncertificate = %s\nkey = %s\nsubmission = %s\nrelay = %s\n%s",
-		at, at, h.certificate, h.certificate, h.submission.Addr(), h.relay.Addr(), h.more))
+	x := examinationOf(h.t, fmt.Sprintf("[outbound]\ndomains = example.com\n[portal]\nlisten = inet:%s\nurl = https://%s/addresses\ncertificate = %s\nkey = %s\nsubmission = localhost:%d\nrelay = %s\n%s",
+		at, at, h.certificate, h.certificate, h.submission.Addr().Port(), h.relay.Addr(), h.more))
 	x.Roots = h.ca.Pool()
 	checks := x.portal(h.t.Context())
 	if len(checks) != 5 {
@@ -133,7 +133,7 @@ func TestU2FaultsOfThePortal(t *testing.T) {
 		}, "certificate", Warn, "it is good only until"},
 		"no submission": {func(h *portalHost) { h.submission.Close() }, "submission", Fail, "nobody can log in to the portal"},
 		"no logins": {func(h *portalHost) {
-			h.submission = h.sink(lab.SinkConfig{Cert: h.issue(lab.Subject{Hosts: []string{"127.0.0.1"}})})
+			h.submission = h.sink(lab.SinkConfig{Cert: h.issue(lab.Subject{Hosts: []string{"localhost"}})})
 		}, "submission", Fail, "offers none of the logins"},
 		"untrusted there":    {func(h *portalHost) { h.more = "" }, "submission", Fail, "nobody can log in to the portal"},
 		"submission without": {func(h *portalHost) { h.submission = h.sink(lab.SinkConfig{}) }, "submission", Fail, "nobody can log in to the portal"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -136,11 +135,7 @@ func (v *visit) tryLogin(name, login string, password policy.Secret) (result, re
 
 func (v *visit) submission() tlsprobe.Target {
 	at := v.Config.Submission
-	t := tlsprobe.Target{Host: at.Host, Port: at.Port, Implicit: at.Implicit}
-	if _, err := netip.ParseAddr(at.Host); err != nil {
-		t.SNI = at.Host
-	}
-	return t
+	return tlsprobe.Target{Host: at.Host, Port: at.Port, Implicit: at.Implicit}.Asking(true)
 }
 
 // submissionRoots are read each time: the file may be renewed.

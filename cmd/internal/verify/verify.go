@@ -46,10 +46,11 @@ func Failed(d policy.TLSDemand, r *tlsprobe.Report) []Option {
 	return failed
 }
 
-// Targets returns the hosts behind a host of the route: itself, or its MX hosts.
-func Targets(ctx context.Context, r *policy.Route, h policy.Host) ([]tlsprobe.Target, error) {
+// Targets returns the hosts behind a host of the route: itself, or its MX hosts; asked for by
+// name if the mail server does so.
+func Targets(ctx context.Context, r *policy.Route, h policy.Host, sni bool) ([]tlsprobe.Target, error) {
 	if !r.MXLookup {
-		return []tlsprobe.Target{{Host: h.Name, Port: h.Port}}, nil
+		return []tlsprobe.Target{tlsprobe.Target{Host: h.Name, Port: h.Port}.Asking(sni)}, nil
 	}
 	records, err := net.DefaultResolver.LookupMX(ctx, h.Name)
 	if err != nil {
@@ -57,7 +58,7 @@ func Targets(ctx context.Context, r *policy.Route, h policy.Host) ([]tlsprobe.Ta
 	}
 	var targets []tlsprobe.Target
 	for _, mx := range records {
-		targets = append(targets, tlsprobe.Target{Host: strings.TrimSuffix(mx.Host, "."), Port: h.Port})
+		targets = append(targets, tlsprobe.Target{Host: strings.TrimSuffix(mx.Host, "."), Port: h.Port}.Asking(sni))
 	}
 	return targets, nil
 }
