@@ -218,7 +218,7 @@ func CanonicalDomain(domain string) string {
 // UnicodeDomain returns a canonical domain with the letters that its A-labels stand for, if
 // it has any.
 func UnicodeDomain(domain string) string {
-	if u, err := idna.Lookup.ToUnicode(domain); err == nil {
+	if u, err := idna.Lookup.ToUnicode(domain); err == nil && CanonicalDomain(u) == domain {
 		return u
 	}
 	return domain

@@ -43,6 +43,17 @@ func hasForeignLocal(s string) bool {
 	return found && strings.ContainsFunc(local, func(r rune) bool { return r >= utf8.RuneSelf && unicode.IsGraphic(r) && r != utf8.RuneError })
 }
 
+// inLetters is an address, or a server with its port, with the letters that its A-labels stand for:
+// what people read. Forms, links and messages of servers have the A-labels.
+func inLetters(s string) string {
+	before, domain := "", s
+	if at := strings.LastIndexByte(s, '@') + 1; at > 0 {
+		before, domain = s[:at], s[at:]
+	}
+	name, _, _ := strings.Cut(domain, ":")
+	return before + policy.UnicodeDomain(name) + strings.TrimPrefix(domain, name)
+}
+
 // isDomain takes names of at least two labels, the last of which is no number: no host is
 // found by others (RFC 3696, section 2), and none by a shorter name than its own.
 func isDomain(name string) bool {

@@ -83,7 +83,12 @@ func (s *spoken) html(key string, values ...any) template.HTML {
 func (s *spoken) fill(key string, text, value func(string) string, values []any) string {
 	var pairs []string
 	for i := 0; i+1 < len(values); i += 2 {
-		pairs = append(pairs, fmt.Sprintf("{%v}", values[i]), value(fmt.Sprint(values[i+1])))
+		filled := fmt.Sprint(values[i+1])
+		switch values[i] {
+		case "address", "account", "server":
+			filled = inLetters(filled)
+		}
+		pairs = append(pairs, fmt.Sprintf("{%v}", values[i]), value(filled))
 	}
 	// The braces are the same when escaped, and what was put in is not looked at again.
 	return strings.NewReplacer(pairs...).Replace(text(s.texts[key]))

@@ -84,6 +84,7 @@ func (f *field) Describes() string {
 func (p *page) T(key string, values ...any) string        { return p.v.lang.t(key, values...) }
 func (p *page) H(key string, values ...any) template.HTML { return p.v.lang.html(key, values...) }
 func (p *page) Link(path string, query ...string) string  { return p.v.link(path, query...) }
+func (p *page) Letters(address string) string             { return inLetters(address) }
 func (p *page) Lang() string                              { return p.v.lang.Tag }
 func (p *page) Host() string                              { return p.v.url.Host }
 func (p *page) At(path string) bool                       { return p.v.path == path }

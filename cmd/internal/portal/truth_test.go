@@ -115,15 +115,30 @@ func TestForeignLetters(t *testing.T) {
 	}
 	for _, address := range []string{"joerg@müller.example", "Joerg@MÜLLER.example", "joerg@xn--mller-kva.example"} {
 		page := b.post("/add", "address", address)
-		if page.has(t, "joerg@xn--mller-kva.example"); !strings.Contains(page.text, `value="smtp.xn--mller-kva.example"`) {
+		if page.has(t, "joerg@müller.example"); !strings.Contains(page.text, `value="smtp.xn--mller-kva.example"`) {
 			t.Errorf("%s: %s", address, page.words())
 		}
 	}
 	sink := s.sink(lab.SinkConfig{Cert: s.cert("smtp.xn--mller-kva.example"), Logins: map[string]string{"joerg": partnersSecret}})
 	s.provider("smtp.xn--mller-kva.example", otherIP, 587, sink)
-	b.follow(b.post("/add/server", server("address", "joerg@müller.example", "host", "smtp.müller.example", "server_username", "joerg")...)).has(t, "on its way to joerg@xn--mller-kva.example")
+	b.follow(b.post("/add/server", server("address", "joerg@müller.example", "host", "smtp.müller.example", "server_username", "joerg")...)).has(t, "on its way to joerg@müller.example")
 	if sent := sink.Taken(); len(sent) != 1 || sent[0].From != "joerg@xn--mller-kva.example" {
 		t.Errorf("%+v", sent)
+	} else if !strings.Contains(sent[0].Data, "joerg@m=C3=BCller.example") || !strings.Contains(sent[0].Data, "address=3Djoerg%40xn--mller") {
+		t.Errorf("the message is %s", sent[0].Data)
+	}
+	b.get("/").has(t, "joerg@müller.example", "smtp.müller.example:587")
+}
+
+// An address is shown as people write it, whatever it is.
+func TestInLetters(t *testing.T) {
+	for address, want := range map[string]string{
+		"joerg@xn--mller-kva.example": "joerg@müller.example", "smtp.xn--mller-kva.example:587": "smtp.müller.example:587", "xn--a@xn--w-uga1v8h.example": "xn--a@żółw.example",
+		"alice@partner.example": "alice@partner.example", "[2001:db8::25]:587": "[2001:db8::25]:587", "a@xn--.example": "a@xn--.example", "a@xn--\u202e.example": "a@xn--\u202e.example", "": "",
+	} {
+		if got := inLetters(address); got != want {
+			t.Errorf("%q: %q, want %q", address, got, want)
+		}
 	}
 }
 
