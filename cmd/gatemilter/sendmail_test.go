@@ -231,6 +231,10 @@ func TestSendmailDoctor(t *testing.T) {
 			t.Fatal(err)
 		}
 		examine("fail", "names a host that takes mail")
+		if err := r.sendmail().Rebuild(t.Context(), r.sendmailM4()+"define(`confSEPARATE_PROC', `False')dnl\n"); err != nil {
+			t.Fatal(err)
+		}
+		examine("fail", "is off: in a queue run")
 		if err := r.sendmail().Rebuild(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}

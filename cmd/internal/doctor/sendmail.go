@@ -51,6 +51,9 @@ func (x *examination) sendmail() []Check {
 			"remove that from sendmail.mc, or let the include of gatemilter.m4 be its last line, which leaves it out, and run sendmailconfig")}
 	case lineWith(string(text), sendmail.Mark(setup)) == "":
 		return []Check{fail(onSendmail, x.SendmailCF, "is of another configuration of gatemilter: mail whose way it does not know waits", setUpSendmail)}
+	case x.config.Settings.AsksLookup() && lineWith(string(text), "O ForkEachJob=True") == "":
+		return []Check{fail(onSendmail, "ForkEachJob", "is off: in a queue run, what a host did to mail of one sender counts for the others'",
+			"remove confSEPARATE_PROC from sendmail.mc, or let the include of gatemilter.m4 be its last line, which sets it, and run sendmailconfig")}
 	case !strings.Contains(filter, "F=T"):
 		return []Check{fail(onSendmail, x.SendmailCF, "lets mail pass while gatemilter is down: "+filter, setUpSendmail)}
 	}

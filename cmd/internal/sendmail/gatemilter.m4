@@ -28,6 +28,7 @@ ifdef(`confFALLBACK_MX', `errprint(`*** WARNING: gatemilter leaves confFALLBACK_
 ')undefine(`confFALLBACK_MX')')dnl
 ifdef(`confFALLBACK_SMARTHOST', `errprint(`*** WARNING: gatemilter leaves confFALLBACK_SMARTHOST out: that host would take mail of routes whose hosts are down
 ')undefine(`confFALLBACK_SMARTHOST')')dnl
+define(`_LOCAL_TLS_SERVER_')define(`_LOCAL_TLS_RCPT_')dnl
 ifdef(`confCERT_FINGERPRINT_ALGORITHM', `', `define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')')dnl
 
 MAILER_DEFINITIONS
@@ -134,24 +135,23 @@ R$*			$: $>PseudoToReal $1
 R$*			$: $>MasqSMTP $1
 R$*			$: $>MasqEnv $1
 R$*			$@ $>final $1
-SParseLocal
-
-LOCAL_NET_CONFIG
-# gatemilter: mail that leaves, by its sender.
-R$* < @ $* > $*		$: < type $&{addr_type} > $1 < @ $2 > $3
-R< type e s > $*	$: < leave > $1
-R< type $* > $*		$: $>gmRoute $2
-R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
-R< leave > $*		$: $1
-R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
-
-LOCAL_TLS_SERVER
-# gatemilter: whether the host is as demanded, in clear and with TLS. What mechanism the
+# What Sendmail asks before it gives mail to a host: ours here too before rules of the
+# administrator, whose OK would else be one to what we refuse.
+SLocal_tls_server
+R$*			$: $1 $| $>gmServer $1
+R$* $| $#$*		$#$2
+R$* $| $*		$: $1
+SLocal_tls_rcpt
+R$*			$: $1 $| $>gmRecipient $1
+R$* $| $#$*		$#$2
+R$* $| $*		$: $1
+# Whether the host is as demanded, in clear and with TLS. What mechanism the
 # client used to log in here is forgotten: only our own login counts.
 # An alias with an owner, or a milter, has the message leave with another sender than that for
 # whom the way was asked. Where it is not the same, the next attempt takes the right one. (At
 # servers of users, there is no login for another sender; and a program of this host that speaks
 # LMTP has a name for address.)
+SgmServer
 R$*			$: < $&{gmWay} > $&{server_addr}
 R< user $* > $*		$: ok
 R< > $-			$: ok
@@ -178,13 +178,21 @@ R< $* > $*		$: $({{.Tables.TLS}} $&{gmWay} ; $&{server_addr} ; $&{tls_version} ;
 Rok			$@ OK
 Rno $+			$#error $@ 4.7.0 $: "454 gatemilter: " $1
 R$*			$#error $@ 4.3.0 $: "454 gatemilter: no answer, so nothing is sent"
-SLocal_tls_server
-
-LOCAL_TLS_RCPT
-# gatemilter: Sendmail goes on without login where it is refused, or not offered.
+# Sendmail goes on without login where it is refused, or not offered.
+SgmRecipient
 R$*			$: < $&{gmWay} > $&{auth_type}
 R< user $+ >		$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took no login"
 R< user $+ > none	$#error $@ 4.7.0 $: "454 gatemilter: the server of the user took no login"
 R$*			$@ OK
+SParseLocal
+
+LOCAL_NET_CONFIG
+# gatemilter: mail that leaves, by its sender.
+R$* < @ $* > $*		$: < type $&{addr_type} > $1 < @ $2 > $3
+R< type e s > $*	$: < leave > $1
+R< type $* > $*		$: $>gmRoute $2
+R< $={gmMailer} : $+ > $* < @ $* > $*	$# $1 $@ $2 $: $3 < @ $4 > $5
+R< leave > $*		$: $1
+R< $+ > $* < @ $* > $*	$#error $@ 4.3.5 $: "451 gatemilter: sendmail.cf does not know this way, run gatemilter mta-setup sendmail --apply: " $1
 {{- end}}
 ')dnl
