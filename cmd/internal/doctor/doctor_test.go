@@ -267,14 +267,19 @@ func TestSendmailCF(t *testing.T) {
 		old, new string
 		what     string // "" where all is well
 		state    State
+		behind   string // our include, in sendmail.mc
 	}{
-		"good":            {"", "", "", OK},
-		"not first":       {"gatemilter, other", "other, gatemilter", "InputMailFilters", Warn},
-		"service without": {"Name=MTA", "Name=MSA, InputMailFilters=other", "DaemonPortOptions", Warn},
-		"no TLS":          {"O ServerCertFile=/x\n", "", "STARTTLS", Fail},
-		"no certificate":  {"O ServerCertFile=/x\n", "O ServerCertFile=/x\nO TLSSrvOptions=V\n", "TLSSrvOptions", Fail},
+		"good":            {"", "", "", OK, ""},
+		"not first":       {"gatemilter, other", "other, gatemilter", "InputMailFilters", Warn, ""},
+		"service without": {"Name=MTA", "Name=MSA, InputMailFilters=other", "DaemonPortOptions", Warn, ""},
+		"no TLS":          {"O ServerCertFile=/x\n", "", "STARTTLS", Fail, ""},
+		"no certificate":  {"O ServerCertFile=/x\n", "O ServerCertFile=/x\nO TLSSrvOptions=V\n", "TLSSrvOptions", Fail, ""},
+		"not last":        {"", "", "sendmail.mc", Warn, "INPUT_MAIL_FILTER(`other', `S=x')dnl\n"},
 	} {
-		if err := os.WriteFile(x.SendmailCF, []byte(strings.Replace(good, c.old, c.new, 1)), 0o644); err != nil {
+		dir := filepath.Dir(x.SendmailCF)
+		mc := "MAILER(`smtp')dnl\ninclude(`" + dir + "/gatemilter.m4')dnl\n\ndnl the end\n" + c.behind
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "sendmail.mc"), []byte(mc), 0o644),
+			os.WriteFile(x.SendmailCF, []byte(strings.Replace(good, c.old, c.new, 1)), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 		checks := x.wiring(t.Context())

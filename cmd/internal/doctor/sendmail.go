@@ -58,6 +58,7 @@ func (x *examination) sendmail() []Check {
 		return []Check{fail(onSendmail, x.SendmailCF, "lets mail pass while gatemilter is down: "+filter, setUpSendmail)}
 	}
 	checks := []Check{ok(onSendmail, x.SendmailCF, "is as mta-setup makes it")}
+	checks = append(checks, x.behindInclude()...)
 	checks = append(checks, filtersOf(string(text))...)
 	return append(checks, x.sendmailTLS(string(text))...)
 }
@@ -66,6 +67,17 @@ func (x *examination) sendmail() []Check {
 // it.
 func fallback(cf string) string {
 	return cmp.Or(lineWith(cf, "O FallbackMXhost="), lineWith(cf, "O FallbackSmartHost="))
+}
+
+// behindInclude looks whether sendmail.mc goes on behind our include: with the milters, macros and rules
+// that stand there, ours may not hold.
+func (x *examination) behindInclude() []Check {
+	line := sendmail.Directory(filepath.Dir(x.SendmailCF)).Behind()
+	if line == "" {
+		return nil
+	}
+	return []Check{warn(onSendmail, "sendmail.mc", "goes on behind the include of gatemilter.m4, which belongs at its end, and may undo what that sets: "+line,
+		setUpSendmail)}
 }
 
 // filtersOf looks whether all mail passes gatemilter, and first.

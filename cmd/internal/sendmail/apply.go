@@ -24,7 +24,7 @@ func (d Directory) mc() string { return filepath.Join(string(d), mcName) }
 // include is the line of sendmail.mc.
 func (d Directory) include() string { return "include(`" + d.m4() + "')dnl\n" }
 
-// Apply writes the m4 file, has sendmail.mc include it in its last line, and returns the names of
+// Apply writes the m4 file, has sendmail.mc include it in its last line, where it is moved to, and returns the names of
 // the files that it has changed.
 func (d Directory) Apply(text string) (changed []string, err error) {
 	mc, err := d.readMC()
@@ -38,7 +38,7 @@ func (d Directory) Apply(text string) (changed []string, err error) {
 		changed = append(changed, d.m4())
 	}
 	without, n := d.withoutInclude(mc)
-	if n == 1 {
+	if n == 1 && d.behind(mc) == "" {
 		return changed, nil
 	}
 	if !strings.HasSuffix(without, "\n") {
@@ -78,6 +78,30 @@ func (d Directory) withoutInclude(mc string) (without string, n int) {
 		b.WriteString(line)
 	}
 	return b.String(), n
+}
+
+// Behind is the first line of sendmail.mc behind our include, which may undo what that sets. Comments
+// count for nothing; it is "" where there is none, or no such file.
+func (d Directory) Behind() string {
+	mc, err := d.readMC()
+	if err != nil {
+		return ""
+	}
+	return d.behind(mc)
+}
+
+func (d Directory) behind(mc string) string {
+	included := false
+	for line := range strings.Lines(mc) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == strings.TrimSpace(d.include()):
+			included = true
+		case included && line != "" && !strings.HasPrefix(line, "dnl") && !strings.HasPrefix(line, "#"):
+			return line
+		}
+	}
+	return ""
 }
 
 func (d Directory) readMC() (string, error) {
