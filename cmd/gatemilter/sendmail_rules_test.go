@@ -56,3 +56,25 @@ func TestSendmailOwnRules(t *testing.T) {
 		}
 	})
 }
+
+// O2, O5: the administrator's own rules for recipients decide before routes by sender; before users' own
+// servers only those in LOCAL_RULE_0.
+func TestSendmailOwnWays(t *testing.T) {
+	isolated(t, func() {
+		x := newCrossing(t, "", lab.SendmailConfig{})
+		administrators := newServer(t, lab.SinkConfig{IP: "127.0.0.77", Port: 25})
+		const way = " . > $*\t$#esmtp $@ [127.0.0.77] $: $1 < @ $2 . > $3\n"
+		x.rebuild("LOCAL_RULE_0\nR$* < @ $={LabFirst}" + way + "LOCAL_NET_CONFIG\nR$* < @ $={LabLate}" + way +
+			"LOCAL_CONFIG\nC{LabFirst} first.example\nC{LabLate} late.example\n" + x.sendmailM4())
+		x.mail("bob@lab.test", "bobs@first.example", "bobs@late.example", "bobs@remote.example")
+		x.write("alice@lab.test", "alice@partner.example", by("alice@partner.example", "own"), "alices@first.example", "alices@late.example")
+		x.idle()
+		for _, to := range []string{"bobs@first.example", "bobs@late.example", "alices@first.example"} {
+			if !got(administrators, to) {
+				t.Errorf("%s: not where the administrator's rule leads", to)
+			}
+		}
+		x.at("bobs@remote.example", "lab", "bob@lab.test")
+		x.at("alices@late.example", "alice", "alice@partner.example")
+	})
+}
