@@ -24,8 +24,8 @@ func (d Directory) mc() string { return filepath.Join(string(d), mcName) }
 // include is the line of sendmail.mc.
 func (d Directory) include() string { return "include(`" + d.m4() + "')dnl\n" }
 
-// Apply writes the m4 file, has sendmail.mc include it in its last line, where it is moved to, and returns the names of
-// the files that it has changed.
+// Apply writes the m4 file, has sendmail.mc include it in its last line, to which an include
+// further above is moved, and returns the names of the files that it has changed.
 func (d Directory) Apply(text string) (changed []string, err error) {
 	mc, err := d.readMC()
 	if err != nil {
