@@ -30,6 +30,9 @@ const (
 	// TableMilters leads from a client's address to its milters, where these are not those
 	// of all others (smtpd_milter_maps).
 	TableMilters = "milters"
+	// TableOwn leads from an address with a user's own server to itself, so that what else
+	// changes senders, as for forwarded mail (SRS), leaves it alone (sender_canonical_maps).
+	TableOwn = "own"
 )
 
 const (
@@ -55,6 +58,9 @@ func (d *daemon) tables() map[string]lookup.Table {
 		}},
 		TableMilters: {Lookup: func(_ context.Context, _ lookup.Peer, client string) lookup.Answer {
 			return d.current.Load().milters(client)
+		}},
+		TableOwn: {Lookup: func(_ context.Context, _ lookup.Peer, sender string) lookup.Answer {
+			return d.current.Load().own(sender)
 		}},
 		TableTLS: {
 			Lookup: func(ctx context.Context, _ lookup.Peer, nexthop string) lookup.Answer {

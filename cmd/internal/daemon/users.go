@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os/user"
 	"strconv"
 	"strings"
@@ -140,10 +141,11 @@ func (u *userServers) host(key serverKey, probe prober) (*userHost, prober) {
 // try without login, and return the mail.
 func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answer {
 	g := d.current.Load().users.server(transport, sender)
+	last, ok := d.attempts.of(p, transport)
 	if g == nil {
+		d.log.loginWithheld(sender, last.key.name, senderUnknown)
 		return lookup.Temp("no user's server is known for this sender")
 	}
-	last, ok := d.attempts.of(p, transport)
 	why := ""
 	switch {
 	case p.PID == 0:
@@ -167,20 +169,46 @@ func (d *daemon) userLogin(p lookup.Peer, transport, sender string) lookup.Answe
 // passwordUnknown is why mail waits for a server of which the login can't be told.
 const passwordUnknown = "the password of the sender's server can't be decrypted"
 
+// senderUnknown is why mail waits whose sender is no address with a user's server, though
+// it was one when the message came.
+const senderUnknown = "no user's server is known for this sender: the address has been removed, or the mail server has changed the sender (canonical_maps, masquerade_domains, another milter)"
+
 // server returns the server for a sender that a transport delivers to. There is at most one.
 func (u *userServers) server(transport, sender string) *policy.UserGateway {
-	if u.users == nil {
-		return nil
-	}
-	address := policy.CanonicalAddress(sender)
-	for _, user := range u.users.Claimants(address) {
-		for i := range user.Identities {
-			if i := &user.Identities[i]; i.Address == address && !i.Disabled && i.Gateway != nil && i.Gateway.Transport() == transport {
-				return i.Gateway
-			}
+	for g := range u.serversFor(sender) {
+		if g.Transport() == transport {
+			return g
 		}
 	}
 	return nil
+}
+
+// serversFor are the servers for a sender: several users may have one for the same address.
+func (u *userServers) serversFor(sender string) iter.Seq[*policy.UserGateway] {
+	return func(yield func(*policy.UserGateway) bool) {
+		if u.users == nil {
+			return
+		}
+		address := policy.CanonicalAddress(sender)
+		for _, user := range u.users.Claimants(address) {
+			for i := range user.Identities {
+				if i := &user.Identities[i]; i.Address == address && !i.Disabled && i.Gateway != nil && !yield(i.Gateway) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// own answers with the sender itself, where he is an address with a user's server, so that
+// no other table of the mail server makes another one of it.
+func (g *generation) own(sender string) lookup.Answer {
+	if g.rules.Policy.Mode() != policy.Observe {
+		for range g.users.serversFor(sender) {
+			return lookup.OK(sender)
+		}
+	}
+	return lookup.NotFound()
 }
 
 // attempts remembers to which nexthop each process of the mail server is about to
