@@ -71,7 +71,12 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	if users && c.Server.MTAUser == "root" {
 		return Wanted{}, errors.New("[server] mta_user is root, as which Sendmail delivers, but Postfix does not: write mta_user = postfix")
 	}
+	own, err := p.ownSenders(ctx, users, tables)
+	if err != nil {
+		return Wanted{}, err
+	}
 	w := Wanted{Elements: []Element{
+		own,
 		{Parameter: "milter_header_checks", Value: headerChecks, Absent: !users},
 		{Parameter: "smtpd_milters", Value: config.FailSafe(milter), Former: func(e string) bool { return e == milter }},
 		{Parameter: "smtpd_milter_maps", Value: "socketmap:" + tables + ":" + daemon.TableMilters, Absent: !c.Settings.ChoosesMilters()},
@@ -85,15 +90,17 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 	if err != nil {
 		return Wanted{}, err
 	}
-	if len(o.Routes) > 0 {
-		w.Services = append(w.Services, s.routes(tables))
-	}
-	if users {
-		for slot := range o.Slots {
-			w.Services = append(w.Services, s.users(tables, slot, false), s.users(tables, slot, true))
-		}
-	}
+	w.Services = s.services(o, tables)
 	return w, nil
+}
+
+// ownSenders keeps users' addresses from what main.cf has to change senders, such as PostSRSd for
+// forwarded mail, where it has that: at his own server, a user has only his own address.
+func (p Postfix) ownSenders(ctx context.Context, users bool, tables string) (Element, error) {
+	e := Element{Parameter: "sender_canonical_maps", Value: "socketmap:" + tables + ":" + daemon.TableOwn}
+	list, err := p.parameter(ctx, e.Parameter)
+	e.Absent = !users || e.in(list, true) == ""
+	return e, err
 }
 
 // The form of a recipientMap. A table by socket alone would be asked for every recipient,
@@ -141,9 +148,26 @@ func (p Postfix) smtpClient(ctx context.Context) (smtpClient, error) {
 	return smtpClient{cmp.Or(strings.TrimSpace(chroot), "-")}, err
 }
 
-// routes is the service that delivers along routes.
+// services are all that the outgoing mail needs.
+func (s smtpClient) services(o *policy.Outbound, tables string) []Service {
+	var all []Service
+	if len(o.Routes) > 0 {
+		all = append(all, s.routes(tables))
+	}
+	if o.HasUserGateways() {
+		for slot := range o.Slots {
+			all = append(all, s.users(tables, slot, false), s.users(tables, slot, true))
+		}
+	}
+	return all
+}
+
+// routes is the service that delivers along routes. A host that main.cf has a login for is
+// shown that one, but never a login that is a sender's: he has it elsewhere.
 func (s smtpClient) routes(tables string) Service {
-	return s.service(policy.Transport, "socketmap:"+tables+":"+daemon.TableTLS, false, "smtp_tls_fingerprint_digest=sha256")
+	return s.service(policy.Transport, "socketmap:"+tables+":"+daemon.TableTLS, false,
+		"smtp_tls_fingerprint_digest=sha256",
+		"smtp_sender_dependent_authentication=no")
 }
 
 // users is the service that delivers to users' own servers. Connections are not kept for
@@ -164,6 +188,7 @@ func (s smtpClient) users(tables string, slot int, implicit bool) Service {
 		"smtp_discard_ehlo_keyword_address_maps=",
 		"smtp_sasl_security_options=noanonymous",
 		"smtp_sasl_tls_security_options=noanonymous",
+		"smtp_sasl_tls_verified_security_options=noanonymous",
 		"smtp_connection_cache_on_demand=no",
 		"smtp_connection_cache_destinations=",
 		"smtp_generic_maps=")
@@ -171,7 +196,10 @@ func (s smtpClient) users(tables string, slot int, implicit bool) Service {
 
 // service is a line of master.cf. What main.cf has for other mail's relay must not
 // count here: whether TLS is from the start, whom it trusts, and a fallback relay, which
-// nobody has chosen for this mail.
+// nobody has chosen for this mail. A certificate has to bear the name that we have given,
+// not one to which the DNS leads. Whether a host offers TLS and a login is seen only in its
+// own answer to EHLO. A greeting that refuses is a host that is out of order. And TLS that is
+// kept for other messages is done by tlsproxy(8), which can't open our authorities' file.
 func (s smtpClient) service(transport, tlsTable string, implicit bool, options ...string) Service {
 	wrapper := "no"
 	if implicit {
@@ -185,6 +213,13 @@ func (s smtpClient) service(transport, tlsTable string, implicit bool, options .
 		"smtp_tls_policy_maps=" + tlsTable,
 		"smtp_tls_CAfile=" + systemRoots(),
 		"smtp_tls_CApath=",
+		"smtp_tls_trust_anchor_file=",
+		"smtp_tls_connection_reuse=no",
+		"smtp_cname_overrides_servername=no",
+		"smtp_always_send_ehlo=yes",
+		"smtp_never_send_ehlo=no",
+		"smtp_reply_filter=",
+		"smtp_skip_5xx_greeting=yes",
 		unknownHostWaits,
 	}, options...)
 	line := transport + " unix - - " + s.chroot + " - - smtp"
