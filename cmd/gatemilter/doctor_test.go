@@ -221,6 +221,8 @@ func TestDoctorFaults(t *testing.T) {
 		{"submission without any", func() {
 			w.postconf("-P", w.submission()+"/receive_override_options=no_unknown_recipient_checks,no_milters")
 		}, w.submission(), doctor.Warn, "no_milters"},
+		{"a cleanup server without ways of users' mail", func() { w.postconf("-P", "cleanup/unix/milter_header_checks=") }, "cleanup/unix milter_header_checks", doctor.Fail, "other ways than configured"},
+		{"masqueraded", func() { w.postconf("-e", "masquerade_domains = !other.example, example") }, "masquerade_domains", doctor.Fail, "example hides the domain of alice@partner.example"},
 		{"no TLS", func() { w.postconf("-e", "smtpd_tls_security_level = none") }, "smtpd_tls_security_level", doctor.Fail, "TLS is not offered"},
 		{"no certificate", func() { w.postconf("-X", "smtpd_tls_chain_files") }, "smtpd_tls_security_level", doctor.Fail, "has no certificate"},
 		{"no client certificates", func() { w.postconf("-e", "smtpd_tls_ask_ccert = no") }, "smtpd_tls_ask_ccert", doctor.Fail, "can't show"},
@@ -270,6 +272,40 @@ func TestDoctorFaults(t *testing.T) {
 		}
 	}
 	w.shell("postfix -c " + w.postfix().ConfigDir() + " stop") // not the one that the lab started any more
+}
+
+// What stands beside our settings and takes their effect is found, and what doesn't is not.
+func TestDoctorBeside(t *testing.T) {
+	w := newWard(t)
+	w.postconf("-e", "transport_maps = inline:{ {x.example = smtp:[127.0.0.1]} }", "sender_canonical_maps = inline:{ { alice@partner.example = srs@lab.test } }",
+		"canonical_maps = inline:{ { x@lab.test = y@lab.test } { alice@partner.example = alice@partner.example } }", "masquerade_domains = lab.test, partner.example")
+	w.setUp("--apply")
+	if out := bad(w.examine()); len(out) > 0 {
+		t.Errorf("with tables that do no harm: %+v", out)
+	}
+	w.postconf("-e", "transport_maps = inline:{ {x.example = smtp:[127.0.0.1]} }, static:smtp:[127.0.0.9]", "smtpd_proxy_filter = 127.0.0.1:1",
+		"canonical_maps = inline:{ { @partner.example = else@lab.test } }, regexp:/nowhere", "smtpd_milter_maps = cidr:{ {127.0.0.0/8 DISABLE} }")
+	w.postconf("-P", w.submission()+"/smtpd_proxy_filter=127.0.0.1:2")
+	checks := w.examine()
+	for _, c := range []struct {
+		what  string
+		state doctor.State
+		found string
+	}{
+		{"transport_maps", doctor.Fail, "static:smtp:[127.0.0.9] sends all mail by smtp:[127.0.0.9]"},
+		{"smtpd_proxy_filter", doctor.Fail, "is 127.0.0.1:1"},
+		{w.submission() + " smtpd_proxy_filter", doctor.Fail, "is 127.0.0.1:2"},
+		{"canonical_maps", doctor.Fail, "makes else@lab.test of @partner.example"},
+		{"canonical_maps", doctor.Warn, "regexp:/nowhere can't be asked"},
+		{"smtpd_milter_maps", doctor.Warn, "cidr:{ {127.0.0.0/8 DISABLE} }"},
+	} {
+		if !findCheck(checks, c.what, c.state, c.found) {
+			t.Errorf("there is no %s of %q with %q in %+v", c.state, c.what, c.found, bad(checks))
+		}
+	}
+	if n := len(bad(checks)); n != 6 {
+		t.Errorf("%d findings: %+v", n, bad(checks))
+	}
 }
 
 // I22: mail for each domain has to come to its gateway; what is not known is never good.

@@ -46,6 +46,7 @@ func (x *examination) wiring(ctx context.Context) []Check {
 			checks = append(checks, x.defaultAction(ours)...)
 		}
 	}
+	checks = append(checks, x.beside(ctx, wanted)...)
 	checks = append(checks, x.tls()...)
 	return append(checks, x.logins()...)
 }

@@ -1,7 +1,11 @@
 package postfix
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 )
@@ -14,8 +18,16 @@ type Settings struct {
 	Milters string
 	// Servers are the SMTP servers of master.cf, by name.
 	Servers []Server
+	// Overrides are what services have of their own in master.cf, in the order of that.
+	Overrides []Override
 	// Warnings are what postconf says against the files.
 	Warnings []string
+}
+
+// An Override is a setting that a service of master.cf has itself, and that goes before main.cf.
+type Override struct {
+	Service          string // as postconf writes it: "cleanup/unix"
+	Parameter, Value string
 }
 
 // A Server is a service of master.cf that runs smtpd(8).
@@ -53,13 +65,25 @@ func (p Postfix) Settings(ctx context.Context) (Settings, error) {
 		return s, err
 	}
 	services, err := p.services(ctx)
-	s.Servers, s.Warnings = servers(services, options), warnings(said.String())
+	s.Overrides, s.Warnings = overrides(options), warnings(said.String())
+	s.Servers = servers(services, s.Overrides)
 	return s, err
 }
 
-// servers finds the SMTP servers among services, and their options in lines of the form
-// "NAME/TYPE/PARAMETER = VALUE".
-func servers(services map[string]string, options string) []Server {
+// overrides reads lines of the form "NAME/TYPE/PARAMETER = VALUE".
+func overrides(options string) []Override {
+	var all []Override
+	for line := range strings.Lines(options) {
+		path, value, _ := strings.Cut(line, " =")
+		if slash := strings.LastIndexByte(path, '/'); slash >= 0 {
+			all = append(all, Override{path[:slash], path[slash+1:], strings.TrimSpace(value)})
+		}
+	}
+	return all
+}
+
+// servers finds the SMTP servers among services, and their options.
+func servers(services map[string]string, options []Override) []Server {
 	var found []Server
 	for name, line := range services {
 		const command = 7
@@ -68,15 +92,47 @@ func servers(services map[string]string, options string) []Server {
 		}
 	}
 	slices.SortFunc(found, func(a, b Server) int { return strings.Compare(a.Name, b.Name) })
-	for line := range strings.Lines(options) {
-		path, value, _ := strings.Cut(line, " =")
-		slash := strings.LastIndexByte(path, '/')
-		i := slices.IndexFunc(found, func(s Server) bool { return slash >= 0 && s.Name == path[:slash] })
-		if i >= 0 {
-			found[i].Options[path[slash+1:]] = strings.TrimSpace(value)
+	for _, o := range options {
+		if i := slices.IndexFunc(found, func(s Server) bool { return s.Name == o.Service }); i >= 0 {
+			found[i].Options[o.Parameter] = o.Value
 		}
 	}
 	return found
+}
+
+// Tables splits a list of tables, as in transport_maps.
+func Tables(list string) []string { return elements(list) }
+
+// Query asks a table, as postmap(1) does, and returns what it has for those of the keys that it
+// knows.
+func (p Postfix) Query(ctx context.Context, table string, keys ...string) (map[string]string, error) {
+	command := []string{"postmap"}
+	if p.ConfigDir != "" {
+		command = append(command, "-c", p.ConfigDir)
+	}
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, command[0], append(command[1:], "-q", "-", table)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(strings.Join(keys, "\n")+"\n"), &out, &errs
+	err := cmd.Run()
+	if errs.Len() > 0 { // it says by its exit status whether a key was found
+		return nil, fmt.Errorf("postmap: %s", strings.TrimSpace(errs.String()))
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	found := make(map[string]string)
+	for line := range strings.Lines(out.String()) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			found[key] = value
+		}
+	}
+	return found, nil
+}
+
+// UnsetOption returns the command that takes a setting of its own from a service, as for a shell.
+func (p Postfix) UnsetOption(o Override) string {
+	return p.Reloaded(Change{Command: append(p.postconf(), "-P", "-X", o.Service+"/"+o.Parameter)}.String())
 }
 
 // warnings are the lines that a program of Postfix's warns with, each once.
