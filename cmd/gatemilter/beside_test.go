@@ -248,3 +248,34 @@ func TestUserGatewayQueue(t *testing.T) {
 		s.idle()
 	}
 }
+
+// O2, O5: what an alias's owner or the sendmail command sends has another sender, or no login: it takes
+// the way of that sender, and nobody's own server. A user's mail leaves by his server before any alias
+// here is looked at.
+func TestSendersBeside(t *testing.T) {
+	ca := must(lab.NewCA("Partner CA"))
+	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
+	gateway, lists := newSink(t, nil), newSink(t, nil)
+	trust(t, ca)
+	r := newRelay(t, inClear("gateway", gateway)+inClear("lists", lists)+"[outbound]\ngateway = gateway\nallow_user_gateways = yes\n[sender @mx.lab.test]\nroute = lists\n"+
+		"[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword), func(c *lab.Config) {
+		c.Main += "mydestination = list.example\nlocal_transport = local\nalias_maps = inline:{ { team = member@remote.example, user@home.example } { owner-team = boss@home.example } }\n"
+		c.Master += "local unix - n n - - local\n"
+	})
+	r.mail("bob@outside.example", "team@list.example")
+	r.arrives("member@remote.example", lists)
+	r.idle()
+	if m := taken(lists, "member@remote.example"); m.From != "owner-team@mx.lab.test" || r.delivered("user@home.example", "team@list.example") == nil {
+		t.Errorf("from the list came %+v", m)
+	}
+	r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "to the list"), "team@list.example")
+	r.arrives("team@list.example", partner)
+	to := r.far()
+	if err := r.postfix().Sendmail(t.Context(), by("alice@partner.example", "by command"), "-f", "alice@partner.example", to); err != nil {
+		t.Fatal(err)
+	}
+	r.arrives(to, gateway)
+	if n := len(partner.Taken()); n != 1 {
+		t.Errorf("at her own server: %+v", partner.Taken())
+	}
+}
