@@ -250,16 +250,16 @@ func TestUserGatewayQueue(t *testing.T) {
 }
 
 // O2, O5: what an alias's owner or the sendmail command sends has another sender, or no login: it takes
-// the way of that sender, and nobody's own server. A user's mail leaves by his server before any alias
+// the way of that sender, and nobody's own server; so does what is masqueraded. A user's mail leaves by his server before any alias
 // here is looked at.
 func TestSendersBeside(t *testing.T) {
 	ca := must(lab.NewCA("Partner CA"))
 	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
 	gateway, lists := newSink(t, nil), newSink(t, nil)
 	trust(t, ca)
-	r := newRelay(t, inClear("gateway", gateway)+inClear("lists", lists)+"[outbound]\ngateway = gateway\nallow_user_gateways = yes\n[sender @mx.lab.test]\nroute = lists\n"+
+	r := newRelay(t, inClear("gateway", gateway)+inClear("lists", lists)+"[outbound]\ngateway = gateway\nallow_user_gateways = yes\n[sender @mx.lab.test]\nroute = lists\n[sender @hidden.example]\nroute = lists\n"+
 		"[user alice@lab.test]\n"+own("alice@lab.test", "alice@partner.example", partner, "alice", alicesPassword), func(c *lab.Config) {
-		c.Main += "mydestination = list.example\nlocal_transport = local\nalias_maps = inline:{ { team = member@remote.example, user@home.example } { owner-team = boss@home.example } }\n"
+		c.Main += "masquerade_domains = hidden.example\nmydestination = list.example\nlocal_transport = local\nalias_maps = inline:{ { team = member@remote.example, user@home.example } { owner-team = boss@home.example } }\n"
 		c.Master += "local unix - n n - - local\n"
 	})
 	r.mail("bob@outside.example", "team@list.example")
@@ -268,6 +268,9 @@ func TestSendersBeside(t *testing.T) {
 	if m := taken(lists, "member@remote.example"); m.From != "owner-team@mx.lab.test" || r.delivered("user@home.example", "team@list.example") == nil {
 		t.Errorf("from the list came %+v", m)
 	}
+	masqueraded := r.far()
+	r.mail("bob@sub.hidden.example", masqueraded)
+	r.arrives(masqueraded, lists)
 	r.write("alice@lab.test", "alice@lab.test", by("alice@partner.example", "to the list"), "team@list.example")
 	r.arrives("team@list.example", partner)
 	to := r.far()
@@ -277,5 +280,24 @@ func TestSendersBeside(t *testing.T) {
 	r.arrives(to, gateway)
 	if n := len(partner.Taken()); n != 1 {
 		t.Errorf("at her own server: %+v", partner.Taken())
+	}
+}
+
+// O10: mail waits also where the DNS says that a host takes no mail, or is this server.
+func TestRouteWrongHost(t *testing.T) {
+	dns := startDNS(t, "null.example MX 0 .\nself.example A 127.0.0.1\nmx.example MX 10 self.example\n. SOA ns.example. admin.example. 1 3600 600 86400 60\n")
+	settings := "[route self]\nhost = self.example\n[sender self@lab.test]\nroute = self\n"
+	for _, name := range []string{"null", "mx"} {
+		settings += fmt.Sprintf("[route %[1]s]\nhost = %[1]s.example\nmx_lookup = yes\n[sender %[1]s@lab.test]\nroute = %[1]s\n", name)
+	}
+	r := newRelay(t, settings, func(c *lab.Config) {
+		c.Chroot = true
+		c.Files = map[string]string{"etc/resolv.conf": "nameserver " + netip.MustParseAddrPort(dns.Addr()).Addr().String() + "\n", "etc/nsswitch.conf": "hosts: dns\n"}
+	})
+	for name, want := range map[string]string{"self": "mail for self.example loops back to myself", "mx": "mail for mx.example loops back to myself", "null": "Domain null.example does not accept mail (nullMX)"} {
+		r.mail(name+"@lab.test", name+"@remote.example")
+		if reason := r.deferred(name + "@remote.example"); reason != want {
+			t.Errorf("%s: deferred: %s, want %s", name, reason, want)
+		}
 	}
 }

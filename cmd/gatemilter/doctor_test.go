@@ -278,13 +278,15 @@ func TestDoctorFaults(t *testing.T) {
 func TestDoctorBeside(t *testing.T) {
 	w := newWard(t)
 	w.postconf("-e", "transport_maps = inline:{ {x.example = smtp:[127.0.0.1]} }", "sender_canonical_maps = inline:{ { alice@partner.example = srs@lab.test } }",
-		"canonical_maps = inline:{ { x@lab.test = y@lab.test } { alice@partner.example = alice@partner.example } }", "masquerade_domains = lab.test, partner.example")
+		"canonical_maps = inline:{ { x@lab.test = y@lab.test } { alice@partner.example = alice@partner.example } }", "masquerade_domains = lab.test, partner.example",
+		"smtp_header_checks = regexp:{ {/^Received:/ IGNORE} {/^From: .*@lab\\.test/ REPLACE From: x@lab.test} }")
 	w.setUp("--apply")
 	if out := bad(w.examine()); len(out) > 0 {
 		t.Errorf("with tables that do no harm: %+v", out)
 	}
 	w.postconf("-e", "transport_maps = inline:{ {x.example = smtp:[127.0.0.1]} }, static:smtp:[127.0.0.9]", "smtpd_proxy_filter = 127.0.0.1:1",
-		"canonical_maps = inline:{ { @partner.example = else@lab.test } }, regexp:/nowhere", "smtpd_milter_maps = cidr:{ {127.0.0.0/8 DISABLE} }")
+		"canonical_maps = inline:{ { @partner.example = else@lab.test } }, regexp:/nowhere", "smtpd_milter_maps = cidr:{ {127.0.0.0/8 DISABLE} }",
+		"smtp_header_checks = regexp:{ {/^From:/ REPLACE From: x@lab.test} }")
 	w.postconf("-P", w.submission()+"/smtpd_proxy_filter=127.0.0.1:2")
 	checks := w.examine()
 	for _, c := range []struct {
@@ -297,13 +299,14 @@ func TestDoctorBeside(t *testing.T) {
 		{w.submission() + " smtpd_proxy_filter", doctor.Fail, "is 127.0.0.1:2"},
 		{"canonical_maps", doctor.Fail, "makes else@lab.test of @partner.example"},
 		{"canonical_maps", doctor.Warn, "regexp:/nowhere can't be asked"},
+		{"smtp_header_checks", doctor.Fail, `makes REPLACE From: x@lab.test of "From: alice@partner.example"`},
 		{"smtpd_milter_maps", doctor.Warn, "cidr:{ {127.0.0.0/8 DISABLE} }"},
 	} {
 		if !findCheck(checks, c.what, c.state, c.found) {
 			t.Errorf("there is no %s of %q with %q in %+v", c.state, c.what, c.found, bad(checks))
 		}
 	}
-	if n := len(bad(checks)); n != 6 {
+	if n := len(bad(checks)); n != 7 {
 		t.Errorf("%d findings: %+v", n, bad(checks))
 	}
 }

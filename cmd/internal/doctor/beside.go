@@ -17,6 +17,7 @@ const (
 	proxyFilter      = "smtpd_proxy_filter"
 	transportMaps    = "transport_maps"
 	milterMaps       = "smtpd_milter_maps"
+	headerChecks     = "smtp_header_checks"
 	canonicalMaps    = "canonical_maps"
 	canonicalClasses = "canonical_classes"
 	masqueraded      = "masquerade_domains"
@@ -121,7 +122,7 @@ func (x *examination) rewriting(ctx context.Context) []Check {
 		return nil
 	}
 	all := slices.Sorted(maps.Keys(addresses))
-	checks := x.masquerading(all)
+	checks := append(x.masquerading(all), x.clientChecks(ctx, all)...)
 	if !strings.Contains(x.mta.Main[canonicalClasses], envelopeSender) {
 		return checks
 	}
@@ -134,6 +135,30 @@ func (x *examination) rewriting(ctx context.Context) []Check {
 		for _, key := range slices.Sorted(maps.Keys(found)) {
 			if found[key] != key {
 				checks = append(checks, x.rewritten(canonicalMaps, fmt.Sprintf("%s makes %s of %s", table, found[key], key)))
+			}
+		}
+	}
+	return checks
+}
+
+// clientChecks finds what replaces From on the way out: it is meant for other mail, but our transports
+// keep it, as it often removes what should not be seen outside.
+func (x *examination) clientChecks(ctx context.Context, addresses []string) []Check {
+	var lines []string
+	for _, a := range addresses {
+		lines = append(lines, "From: "+a)
+	}
+	var checks []Check
+	for _, table := range postfix.Tables(x.mta.Main[headerChecks]) {
+		found, err := x.Postfix.Query(ctx, table, lines...)
+		if err != nil {
+			checks = append(checks, cantAsk(headerChecks, table, err))
+			continue
+		}
+		for _, line := range slices.Sorted(maps.Keys(found)) {
+			if action := found[line]; strings.HasPrefix(strings.ToUpper(action), "REPLACE") || strings.EqualFold(action, "IGNORE") {
+				checks = append(checks, fail(onPostfix, headerChecks, fmt.Sprintf("%s makes %s of %q, also at the user's own server", table, action, line),
+					"replace addresses in smtp_generic_maps instead, which users' own servers are kept out of"))
 			}
 		}
 	}

@@ -132,9 +132,11 @@ func recipientMap(o *policy.Outbound, tables string) string {
 	return b.String()
 }
 
-// unknownHostWaits lets mail wait for a host that DNS doesn't know, as for one that is down: the
-// administrator has named it, so it is a slip of the pen, and the sender can't help it.
-const unknownHostWaits = "{smtp_delivery_status_filter=regexp:{ {/^5(\\.4\\.4 (unable to look up host|Host or domain name not found|Name service error).*)/ 4$$1} }}"
+// wrongHostWaits lets mail wait for a host that DNS doesn't know, of which it says that it takes no
+// mail, or that is this server, as for one that is down: the administrator has named it, so it
+// is a slip of the pen, and the sender can't help it.
+const wrongHostWaits = "{smtp_delivery_status_filter=regexp:{ {/^5(\\.4\\.4 (unable to look up host|Host or domain name not found|Name service error).*" +
+	"|\\.4\\.6 mail for .* loops back to myself|\\.1\\.0 Domain .* does not accept mail .*)/ 4$$1} }}"
 
 // An smtpClient is what services of ours take over from the Postfix around them.
 type smtpClient struct {
@@ -220,7 +222,7 @@ func (s smtpClient) service(transport, tlsTable string, implicit bool, options .
 		"smtp_never_send_ehlo=no",
 		"smtp_reply_filter=",
 		"smtp_skip_5xx_greeting=yes",
-		unknownHostWaits,
+		wrongHostWaits,
 	}, options...)
 	line := transport + " unix - - " + s.chroot + " - - smtp"
 	for _, o := range options {
