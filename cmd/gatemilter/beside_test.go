@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gatemilter/cmd/internal/lab"
@@ -184,6 +185,7 @@ func TestUserGatewaySenderRewritten(t *testing.T) {
 	s := newBesideSite(t, func(c *lab.Config) {
 		impatient(c)
 		c.Main += "sender_canonical_classes = envelope_sender\nsender_canonical_maps = " + theirs + "\n"
+		c.Services = map[string]string{"plain": "-o smtpd_milters="}
 	})
 	s.leaves(false)
 	forwarded := s.far()
@@ -205,6 +207,20 @@ func TestUserGatewaySenderRewritten(t *testing.T) {
 	s.daemon.wait(t, "why it waits", func(e entry) bool {
 		return e["message"] == "mail is held back: the host is shown no login" && e["sender"] == "else@lab.test" && strings.Contains(fmt.Sprint(e["error"]), "canonical_maps")
 	})
+	bounce := s.far()
+	s.mail("", bounce)
+	s.arrives(bounce, s.gateway)
+
+	// Without gatemilter, nobody knows what has to be left alone: the client comes again.
+	s.daemon.stop(syscall.SIGKILL)
+	client := must(lab.Dial(t.Context(), s.postfix().ServiceAddr("plain")))
+	defer client.Close()
+	s.ok(client.Ehlo("client.example"))
+	done := must(client.Send(lab.Envelope{From: "bob@starttls.example", To: []string{"user@home.example"}}, letter("down")))
+	if done.End.Code != 451 {
+		t.Errorf("without gatemilter: %+v", done)
+	}
+	client.Close()
 	s.setUp("--remove")
 	if text := s.files()["main.cf"]; !strings.Contains(text, "\nsender_canonical_maps = "+theirs+"\n") {
 		t.Errorf("removed:\n%s", text)
