@@ -57,7 +57,7 @@ func (x *examination) userServers() []mailHost {
 		safe := g.TLS != policy.NoTLS
 		servers[g.Nexthop()] = mailHost{
 			what:   "users' server " + g.Nexthop(),
-			target: tlsprobe.ServerTarget(g, x.config.Server.SendsSNI()),
+			target: tlsprobe.ServerTarget(g, x.sendsSNI()),
 			demand: policy.TLSDemand{Required: safe, CA: safe, Hostname: safe},
 		}
 	})
@@ -74,7 +74,7 @@ func (x *examination) probe(ctx context.Context, h mailHost) []Check {
 	var trusted *x509.CertPool // nil means the system's authorities
 	targets := []tlsprobe.Target{h.target}
 	if h.route != nil {
-		found, err := verify.Targets(ctx, h.route, h.host, x.config.Server.SendsSNI())
+		found, err := verify.Targets(ctx, h.route, h.host, x.sendsSNI())
 		if err != nil {
 			text, fix := cut(err.Error())
 			return []Check{fail(onCertificates, h.what, text, fix)}

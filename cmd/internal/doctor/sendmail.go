@@ -26,6 +26,10 @@ func (x *examination) isSendmail() bool {
 	return err == nil
 }
 
+// sendsSNI says whether the mail server here asks hosts for their names, also where mta_user has not
+// been set for Sendmail, as no user has a server of his own.
+func (x *examination) sendsSNI() bool { return x.config.Server.SendsSNI() && !x.isSendmail() }
+
 // sendmail looks whether sendmail.cf is what the configuration needs.
 func (x *examination) sendmail() []Check {
 	text, err := os.ReadFile(x.SendmailCF)
