@@ -265,9 +265,9 @@ func TestUserGatewayQueue(t *testing.T) {
 	}
 }
 
-// O2, O5: what an alias's owner or the sendmail command sends has another sender, or no login: it takes
-// the way of that sender, and nobody's own server; so does what is masqueraded. A user's mail leaves by his server before any alias
-// here is looked at.
+// O2, O5: what an alias's owner or the sendmail command sends has another sender, or no login: it
+// takes the way of that sender, and nobody's own server; so does what is masqueraded. A user's mail
+// leaves by his server before any alias here is looked at.
 func TestSendersBeside(t *testing.T) {
 	ca := must(lab.NewCA("Partner CA"))
 	partner := newServer(t, lab.SinkConfig{Cert: certified(ca), Logins: map[string]string{"alice": alicesPassword}})
