@@ -59,7 +59,7 @@ Examples
 			if *user != "" && p.Directory().User(*user) == nil {
 				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
-			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode()}
+			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode(), cfg.Server.ForSendmail()}
 			o.tellAttached(cfg, his, io)
 			if *json {
 				err = o.writeJSON(io.out)
@@ -120,6 +120,7 @@ type outgoing struct {
 	policy.Way
 	sender, user, recipient string
 	mode                    policy.Mode
+	sendmail                bool // is told in words of its own
 }
 
 func (o *outgoing) refused() bool { return o.Verdict.Action.Refuses() }
@@ -162,7 +163,7 @@ func (o *outgoing) writeText(w io.Writer) error {
 	case o.Route != nil:
 		o.writeRoute(t)
 	}
-	if !o.refused() {
+	if !o.sendmail && !o.refused() {
 		t.title("What Postfix is told, for example")
 		t.row("  " + o.told())
 	}

@@ -126,7 +126,10 @@ func writeRouteText(r *policy.Route, reports []hostReport, out io.Writer) error 
 	t.row("Route "+r.Name, "table", "result")
 	for _, h := range reports {
 		result := "ok"
-		if len(h.failed) > 0 {
+		switch {
+		case len(h.failed) > 0 && !h.Address.IsValid():
+			result = "FAIL: not reached; no mail goes to this host"
+		case len(h.failed) > 0:
 			result = "FAIL: " + strings.Join(h.failed, ", ") + "; no mail goes to this host"
 		}
 		t.row(fmt.Sprintf("%s, port %d", h.Target.Host, h.Target.Port), h.table, result)

@@ -23,7 +23,7 @@ func TestR8VerifyRoute(t *testing.T) {
 	wrongName := host(must(ca.Issue(lab.Subject{Hosts: []string{"mx.example.com"}})))
 	selfSigned := host(must(lab.SelfSigned(lab.Subject{Hosts: []string{"127.0.0.1"}})))
 	config := filepath.Join(t.TempDir(), "gatemilter.conf")
-	text := fmt.Sprintf("[route mixed]\nprimary = %s 100\nsecondary = %s 100\nca_file = %s\n[route lax]\nhost = %s\nca_file = %s\nverify_hostname = no\n[outbound]\ngateway = mixed\n[sender @example.com]\nroute = lax\n",
+	text := fmt.Sprintf("[route mixed]\nprimary = %s 100\nsecondary = %s 100\nca_file = %s\n[route lax]\nhost = %s\nca_file = %s\nverify_hostname = no\n[route away]\nhost = 127.0.0.1:1025\n[outbound]\ngateway = mixed\n[sender @example.com]\nroute = lax\n",
 		good, selfSigned, caFile, wrongName, caFile)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -37,6 +37,7 @@ func TestR8VerifyRoute(t *testing.T) {
 			fmt.Sprintf("%s  primary    ok", strings.Replace(good, ":", ", port ", 1)),
 			fmt.Sprintf("%s  secondary  FAIL: require_ca; no mail goes to this host", strings.Replace(selfSigned, ":", ", port ", 1)),
 		}},
+		{"away", exitFinding, []string{"127.0.0.1, port 1025  primary  FAIL: not reached; no mail goes to this host"}},
 		{"Lax", exitFine, []string{fmt.Sprintf("%s  primary  ok", strings.Replace(wrongName, ":", ", port ", 1))}},
 	} {
 		var out, errs bytes.Buffer

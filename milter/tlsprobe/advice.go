@@ -16,6 +16,9 @@ func (r *Report) Advice() []string {
 			}
 		}
 	}
+	if r.unasked() {
+		add("it was asked for no name (SNI), as Sendmail does: where --sni " + r.Target.Host + " shows a certificate that holds, Sendmail can't use this host with require_ca or verify_hostname")
+	}
 	for _, check := range []struct {
 		Check
 		loosen string
@@ -39,6 +42,19 @@ func (r *Report) Advice() []string {
 		add(advice[w.Problem]...)
 	}
 	return list
+}
+
+// unasked says whether the host may have a better certificate for who asks for it by its name.
+func (r *Report) unasked() bool {
+	if r.Target.SNI != "" || r.Target.Asking(true).SNI == "" {
+		return false
+	}
+	for _, p := range []Problem{SelfSigned, UnknownCA, NameMismatch} {
+		if r.Trust.Problem == p || r.Name.Problem == p {
+			return true
+		}
+	}
+	return false
 }
 
 // loosens are the problems that disappear when the option is set to no.

@@ -42,6 +42,16 @@ func TestAdvice(t *testing.T) {
 			"ask the relay provider for the host name that its certificate bears",
 			"not recommended: with verify_hostname = no the certificate of any other host would be taken",
 		}},
+		{"asked for no name", Report{Target: Target{Host: "mx.lab.test"}, TLS: holds(""), Trust: fails(Finding{Problem: SelfSigned}), Name: holds("")}, []string{
+			"it was asked for no name (SNI), as Sendmail does: where --sni mx.lab.test shows a certificate that holds, Sendmail can't use this host with require_ca or verify_hostname",
+			"ask the relay provider for a certificate of a public CA",
+			"or get the certificate from the provider by a safe way, and name its file in ca_file",
+			"not recommended: with require_ca = no anybody's certificate would be taken",
+		}},
+		{"asked for its name, or has none", Report{Target: Target{Host: "192.0.2.1"}, TLS: holds(""), Trust: holds(""), Name: fails(mismatch)}, []string{
+			"ask the relay provider for the host name that its certificate bears",
+			"not recommended: with verify_hostname = no the certificate of any other host would be taken",
+		}},
 		{"no names to propose", Report{
 			TLS: holds(""), Trust: holds(""), Name: fails(mismatch), Chain: []Certificate{{Names: []string{"*.lab.test", "Relay Server"}}},
 		}, []string{

@@ -13,9 +13,12 @@ import (
 	"gatemilter/policy"
 )
 
+// ForSendmail says whether the mail server is Sendmail, which delivers as root.
+func (s Server) ForSendmail() bool { return s.MTAUser == "root" }
+
 // SendsSNI says whether the mail server asks hosts for their name in the handshake: Postfix is told
-// to, Sendmail, which delivers as root, can't.
-func (s Server) SendsSNI() bool { return s.MTAUser != "root" }
+// to, Sendmail can't.
+func (s Server) SendsSNI() bool { return !s.ForSendmail() }
 
 // DefaultMTAUser is the user of Postfix.
 const DefaultMTAUser = "postfix"
