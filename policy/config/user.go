@@ -148,7 +148,11 @@ func (o *outbound) give(g *userGateway, users map[string]*policy.User, others []
 	if checkLogin(g.sec.name) != nil || g.address == "" {
 		return false // the section has its problem already
 	}
-	u, ok := users[policy.CanonicalLogin(g.sec.name)]
+	login := policy.CanonicalLogin(g.sec.name)
+	u, ok := users[login]
+	if !ok && slices.ContainsFunc(o.users, func(f fields) bool { return policy.CanonicalLogin(f.sec.name) == login }) {
+		return false // that section has its problem already
+	}
 	if !ok {
 		g.fail(g.at(g.sec.line, "", fmt.Sprintf("there is no section [user %s]: %s", g.sec.name, o.userHint(g.sec.name))))
 		return false
