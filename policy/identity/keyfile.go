@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -34,14 +35,23 @@ const keyFileHead = `# Keys that encrypt the passwords of users' servers in gate
 func CreateKeyFile(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("key file %w", err)
+		return keyFileError(path, err)
 	}
 	_, err = f.WriteString(keyFileHead + NewKey() + "\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		os.Remove(path) // half a key must not be taken for one later
-		return fmt.Errorf("key file %w", err)
+		return keyFileError(path, err)
 	}
 	return nil
+}
+
+// keyFileError says that a key file, as key_file names it, can't be used.
+func keyFileError(path string, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err // which names neither what was tried nor the path again
+	}
+	return fmt.Errorf("key_file %s: %w", path, err)
 }
 
 // parseKeys reads a key file: lines of base64, with 32 octets each. Lines that are empty or

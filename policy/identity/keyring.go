@@ -72,19 +72,19 @@ func LoadKeyring(path string) (*Keyring, error) {
 func (k *Keyring) load() error {
 	f, err := os.Open(k.path)
 	if err != nil {
-		return fmt.Errorf("key file %w", err)
+		return keyFileError(k.path, err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	switch {
 	case err != nil:
-		return fmt.Errorf("key file %w", err)
+		return keyFileError(k.path, err)
 	case info.Mode()&0o004 != 0:
 		return fmt.Errorf("key file %q can be read by every user of this host: run chmod o= on it", k.path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
 	if err != nil {
-		return fmt.Errorf("key file %w", err)
+		return keyFileError(k.path, err)
 	}
 	secrets, err := parseKeys(string(text))
 	if err != nil {
