@@ -88,13 +88,13 @@ func setUpPostfix(ctx context.Context, p postfix.Postfix, changes []postfix.Chan
 		fmt.Fprintln(out, c)
 	}
 	if !apply {
-		fmt.Fprintln(out, "postfix reload")
+		fmt.Fprintln(out, p.Postfix("reload"))
 		return errFinding
 	}
 	if err := p.Apply(ctx, changes); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nDone. Now run: postfix reload")
+	fmt.Fprintln(out, "\nDone. Now run:", p.Postfix("reload"))
 	return nil
 }
 

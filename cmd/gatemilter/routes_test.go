@@ -360,7 +360,7 @@ func TestRoutesMTASetup(t *testing.T) {
 	for _, line := range []string{
 		"sender_dependent_default_transport_maps  is       " + theirMap,
 		"                                         becomes  socketmap:unix:gatemilter/lookup.sock:route, " + theirMap,
-		"postfix reload",
+		"postfix -c " + r.postfix().ConfigDir() + " reload",
 	} {
 		if !strings.Contains(out, line+"\n") {
 			t.Errorf("does not show %q:\n%s", line, out)
