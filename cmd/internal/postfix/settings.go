@@ -2,6 +2,7 @@ package postfix
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,11 +115,14 @@ func (p Postfix) Query(ctx context.Context, table string, keys ...string) (map[s
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], "-q", "-", table)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(strings.Join(keys, "\n")+"\n"), &out, &errs
 	err := cmd.Run()
-	if errs.Len() > 0 { // it says by its exit status whether a key was found
-		return nil, fmt.Errorf("postmap: %s", strings.TrimSpace(errs.String()))
-	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
+		// So it is too where it knows none of the keys.
+		if why := failure(errs.String()); why != "" || exit.ExitCode() != 1 {
+			return nil, fmt.Errorf("postmap: %s", cmp.Or(why, err.Error()))
+		}
+	case err != nil:
 		return nil, err
 	}
 	found := make(map[string]string)
@@ -128,6 +132,25 @@ func (p Postfix) Query(ctx context.Context, table string, keys ...string) (map[s
 		}
 	}
 	return found, nil
+}
+
+// failure is what postmap has said on stderr, in one line, or "" where it has only warned: then it
+// goes on.
+func failure(said string) string {
+	var all []string
+	failed := false
+	for line := range strings.Lines(said) {
+		line = strings.TrimPrefix(strings.TrimSpace(line), "postmap: ")
+		if line == "" || slices.Contains(all, line) {
+			continue
+		}
+		failed = failed || !strings.HasPrefix(line, "warning: ")
+		all = append(all, line)
+	}
+	if !failed {
+		return ""
+	}
+	return strings.Join(all, "; ")
 }
 
 // UnsetOption returns the command that takes a setting of its own from a service, as for a shell.

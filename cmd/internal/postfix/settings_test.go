@@ -3,6 +3,7 @@ package postfix
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -64,5 +65,37 @@ func TestSettings(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{filepath.Join(dir, "main.cf") + ": unused parameter: slip=1"}, s.Warnings); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What a table has counts, whatever postmap warns of; a table that can't be asked is an error.
+func TestQuery(t *testing.T) {
+	if err := lab.NeedPostfix(t.Context(), t.Logf); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"main.cf": "compatibility_level = 3.6\nslip = 1\n", "table": "a x\na y\n", "expressions": "/(/ x\n/^a/ y\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle(t, dir)
+	p := Postfix{ConfigDir: dir}
+	for _, c := range []struct{ table, key, want string }{
+		{"texthash:" + dir + "/table", "a", "x"},
+		{"texthash:" + dir + "/table", "b", ""},
+		{"regexp:" + dir + "/expressions", "a", "y"},
+		{"regexp:" + dir + "/expressions", "b", ""},
+		{"static:x", "b", "x"},
+	} {
+		if got, err := p.Query(t.Context(), c.table, c.key); err != nil || got[c.key] != c.want {
+			t.Errorf("%s has %q for %s, error %v; want %q", c.table, got, c.key, err, c.want)
+		}
+	}
+	for _, table := range []string{"regexp:/nowhere", "texthash:" + dir + "/nowhere", "no-such-type:x"} {
+		got, err := p.Query(t.Context(), table, "a")
+		if err == nil || !strings.HasPrefix(err.Error(), "postmap: ") || strings.Count(err.Error(), "postmap: ") != 1 || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %q, error %v", table, got, err)
+		}
 	}
 }
