@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"strings"
 
 	"gatemilter/cmd/internal/daemon"
 	"gatemilter/cmd/internal/doctor"
+	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/policy/config"
 )
 
@@ -53,6 +55,10 @@ func check(path string, io stdio) error {
 		doubts++
 		fmt.Fprintf(io.err, "%s: warning: on this host, %v\n", path, err)
 	}
+	for _, problem := range beyondSendmail(path, cfg) {
+		doubts++
+		fmt.Fprintf(io.err, "%s: warning: Sendmail can't do this: %s\n", path, problem)
+	}
 	fmt.Fprintf(io.out, "%s: no errors, %s, %s\n", path, count(doubts, "warning"),
 		summary(cfg))
 	return nil
@@ -68,6 +74,17 @@ func summary(cfg *config.Config) string {
 		text += ", " + count(n, "portal listener")
 	}
 	return text
+}
+
+// beyondSendmail is what mta-setup refuses, where the mail server is Sendmail: the daemon starts with it.
+func beyondSendmail(path string, cfg *config.Config) []string {
+	if !cfg.Server.IsSendmail() {
+		return nil
+	}
+	if _, err := sendmail.File(path, cfg); err != nil {
+		return strings.Split(err.Error(), "\n")
+	}
+	return nil
 }
 
 // missing are the files that the database of identities needs, and that are not there.

@@ -59,7 +59,7 @@ Examples
 			if *user != "" && p.Directory().User(*user) == nil {
 				fmt.Fprintf(io.err, "gatemilter: %s: such a login is left alone, but can't have another user's address\n", unknownUser(cfg, *path, *user))
 			}
-			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode(), cfg.Server.ForSendmail()}
+			o := outgoing{p.WayOf(*user, sender, recipient), sender, *user, recipient, cfg.Policy.Mode(), cfg.Server.IsSendmail()}
 			o.tellAttached(cfg, his, io)
 			if *json {
 				err = o.writeJSON(io.out)

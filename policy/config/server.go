@@ -13,12 +13,12 @@ import (
 	"gatemilter/policy"
 )
 
-// ForSendmail says whether the mail server is Sendmail, which delivers as root.
-func (s Server) ForSendmail() bool { return s.MTAUser == "root" }
-
 // SendsSNI says whether the mail server asks hosts for their name in the handshake: Postfix is told
-// to, Sendmail can't.
-func (s Server) SendsSNI() bool { return !s.ForSendmail() }
+// to, Sendmail, which delivers as root, can't.
+func (s Server) SendsSNI() bool { return !s.IsSendmail() }
+
+// IsSendmail says whether the mail server is one that delivers as root: Sendmail does, Postfix doesn't.
+func (s Server) IsSendmail() bool { return s.MTAUser == "root" }
 
 // DefaultMTAUser is the user of Postfix.
 const DefaultMTAUser = "postfix"

@@ -68,7 +68,7 @@ func (p Postfix) Wanted(ctx context.Context, c *config.Config) (Wanted, error) {
 		return Wanted{}, fmt.Errorf("[server] gateway_milters is %q, but Postfix reaches gatemilter as %q; write gateway_milters = %s", c.Server.GatewayMilters, milter, milter)
 	}
 	users := o.HasUserGateways()
-	if users && c.Server.ForSendmail() {
+	if users && c.Server.IsSendmail() {
 		return Wanted{}, errors.New("[server] mta_user is root, as which Sendmail delivers, but Postfix does not: write mta_user = postfix")
 	}
 	own, err := p.ownSenders(ctx, users, tables)
