@@ -289,3 +289,40 @@ func TestSendmailCF(t *testing.T) {
 		}
 	}
 }
+
+// Sendmail has a mailer for no port but those of [portal], and for none where TLS is from the start; so
+// the ports that are proposed for it are such as mta-setup takes.
+func TestPorts(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for name, c := range map[string]struct {
+		sendmail bool
+		ports    map[uint16]int
+		state    State
+		found    string
+		fix      string // a part of it
+	}{
+		"Postfix":            {false, map[uint16]int{2525: 1}, Warn, "1 server has port 2525, which is not among the ports of [portal], so users can't choose it", "ports = 25, 465, 587, 2525"},
+		"Postfix, more":      {false, map[uint16]int{2525: 2}, Warn, "2 servers have port 2525, which is not among the ports of [portal], so users can't choose it", "ports = 25, 465, 587, 2525"},
+		"Postfix, TLS first": {false, map[uint16]int{465: 1}, OK, "", ""},
+		"Sendmail":           {true, map[uint16]int{2525: 1}, Fail, "1 server has port 2525, which is not among the ports of [portal], so Sendmail has no mailer for it, and mail waits", "ports = 25, 587, 2525, and run"},
+		"Sendmail, TLS first": {true, map[uint16]int{465: 1, 587: 1}, Fail, "1 server has port 465, where TLS is from the start, which Sendmail can't do, and mail waits",
+			"attach them with port 587"},
+	} {
+		x := examinationOf(t, "[server]\n")
+		x.mta = lookAtPostfix(t.Context(), x.Postfix)
+		if !c.sendmail {
+			x.mta.err = nil
+		}
+		x.SendmailCF = "/dev/null"
+		checks := x.ports(Stock{Ports: c.ports})
+		if c.state == OK {
+			if len(checks) > 0 {
+				t.Errorf("%s: %+v", name, checks)
+			}
+			continue
+		}
+		if len(checks) != 1 || checks[0].State != c.state || checks[0].Found != c.found || !strings.Contains(checks[0].Fix, c.fix) {
+			t.Errorf("%s: %+v; want %s, %s, %s", name, checks, c.state, c.found, c.fix)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"gatemilter/policy"
 	"gatemilter/policy/config"
 	"gatemilter/policy/identity"
 )
@@ -153,21 +154,41 @@ func (x *examination) ignored(own int) *Check {
 }
 
 // ports looks for servers at ports that users may not have: Sendmail has mailers for the others
-// only.
+// only, and none where TLS is from the start.
 func (x *examination) ports(s Stock) (checks []Check) {
+	const what = "ports"
+	onSendmail := x.isSendmail()
 	for _, port := range slices.Sorted(maps.Keys(s.Ports)) {
+		found := fmt.Sprintf("%s port %d", have(s.Ports[port], "server"), port)
+		if onSendmail && port == policy.PortSubmissions {
+			checks = append(checks, fail(onIdentities, what, found+", where TLS is from the start, which Sendmail can't do, and mail waits",
+				"see which they are with gatemilter identities list, and attach them with port 587 instead, if the servers can do that"))
+			continue
+		}
 		if slices.Contains(x.config.Portal.Ports, port) {
 			continue
 		}
-		found := fmt.Sprintf("%d servers have port %d, which is not among the ports of [portal]", s.Ports[port], port)
-		fix := fmt.Sprintf("write into [portal] of %s: ports = %s", x.Config, list(append(slices.Clone(x.config.Portal.Ports), port)))
-		if x.isSendmail() {
-			checks = append(checks, fail(onIdentities, "ports", found+", so Sendmail has no mailer for them, and mail waits", fix+", and run "+setUpSendmail))
+		found += ", which is not among the ports of [portal]"
+		more := append(slices.Clone(x.config.Portal.Ports), port)
+		if onSendmail {
+			more = slices.DeleteFunc(more, func(p uint16) bool { return p == policy.PortSubmissions })
+		}
+		fix := fmt.Sprintf("write into [portal] of %s: ports = %s", x.Config, list(more))
+		if onSendmail {
+			checks = append(checks, fail(onIdentities, what, found+", so Sendmail has no mailer for it, and mail waits", fix+", and run "+setUpSendmail))
 		} else {
-			checks = append(checks, warn(onIdentities, "ports", found+", so users can't change them", fix))
+			checks = append(checks, warn(onIdentities, what, found+", so users can't choose it", fix))
 		}
 	}
 	return checks
+}
+
+// have begins a sentence about n things.
+func have(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing + " has"
+	}
+	return fmt.Sprintf("%d %ss have", n, thing)
 }
 
 func list(ports []uint16) string {
