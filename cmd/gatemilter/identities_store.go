@@ -235,7 +235,7 @@ func userName(uid int) string {
 	return number
 }
 
-// note says on stderr what should be known of an address that counts from now on.
+// notes are what should be known of an address that counts from now on.
 func (s *openStore) notes(r identity.Record) (notes []string) {
 	o := &s.cfg.Settings.Outbound
 	if u := o.Users[r.Login]; u != nil && u.Has(r.Address) {
@@ -251,8 +251,14 @@ func (s *openStore) notes(r identity.Record) (notes []string) {
 	for _, port := range s.cfg.Portal.Ports {
 		listed = listed || port == r.Gateway.Port
 	}
-	if !listed {
-		notes = append(notes, fmt.Sprintf("port %d is not among the ports of [portal], so users can't choose it, and Sendmail has no mailer for it: add it there", r.Gateway.Port))
+	port := int(r.Gateway.Port)
+	switch onSendmail := s.cfg.Server.IsSendmail(); {
+	case onSendmail && r.Gateway.TLS == policy.ImplicitTLS:
+		notes = append(notes, fmt.Sprintf("TLS is from the start at port %d, which Sendmail can't do, so mail for this server waits: use port 587, if the server can do that", port))
+	case !listed && onSendmail:
+		notes = append(notes, fmt.Sprintf("port %d is not among the ports of [portal], so users can't choose it, and Sendmail has no mailer for it: add it there, and run mta-setup", port))
+	case !listed:
+		notes = append(notes, fmt.Sprintf("port %d is not among the ports of [portal], so users can't choose it: add it there", port))
 	}
 	return notes
 }
