@@ -47,7 +47,11 @@ func (c *identityCommand) add(ctx context.Context, args []string) error {
 		return s.explain(err, r.Login, r.Address)
 	}
 	fmt.Fprintf(c.io.out, "%s may write as %s, %s.\n", r.Login, r.Address, c.delivery(r.Gateway))
-	for _, note := range s.notes(r) {
+	notes := s.notes(r)
+	if note := s.othersNote(r); note != "" {
+		notes = append(notes, note)
+	}
+	for _, note := range notes {
 		fmt.Fprintf(c.io.err, "gatemilter: %s\n", note)
 	}
 	return nil

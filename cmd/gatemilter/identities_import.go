@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,7 +242,12 @@ func (c *identityCommand) writeImport(plan []importStep, s *openStore) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	others, first := 0, ""
 	for _, step := range plan {
+		if note := s.othersNote(step.Record); note != "" && step.does != stepKeeps {
+			others++
+			first = cmp.Or(first, note)
+		}
 		notes := s.notes(step.Record)
 		if step.Note != "" {
 			notes = append(notes, fmt.Sprintf("%s:%d: %s", step.File, step.Line, step.Note))
@@ -252,6 +258,12 @@ func (c *identityCommand) writeImport(plan []importStep, s *openStore) error {
 				fmt.Fprintf(c.io.err, "gatemilter: %s\n", visible(note))
 			}
 		}
+	}
+	if first != "" { // there may be thousands
+		fmt.Fprintf(c.io.err, "gatemilter: %s\n", visible(first))
+	}
+	if others > 1 {
+		fmt.Fprintf(c.io.err, "gatemilter: and so for %d more of these addresses\n", others-1)
 	}
 	summary := fmt.Sprintf("%d added, %d replaced, %d as they were", done[stepAdds], done[stepReplaces], done[stepKeeps])
 	if c.dryRun {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -261,6 +263,24 @@ func (s *openStore) notes(r identity.Record) (notes []string) {
 		notes = append(notes, fmt.Sprintf("port %d is not among the ports of [portal], so users can't choose it: add it there", port))
 	}
 	return notes
+}
+
+// othersNote says that an address of our own domains, which the portal gives to nobody but its account, is now
+// somebody else's too, or returns "".
+func (s *openStore) othersNote(r identity.Record) string {
+	o := &s.cfg.Settings.Outbound
+	own := r.Address == r.Account || r.Address == policy.CanonicalAddress(r.Login)
+	if u := o.Users[r.Login]; own || !o.Domains[policy.Domain(r.Address)] || u != nil && u.Has(r.Address) {
+		return ""
+	}
+	owner := "is not the account of " + r.Login + ": if it belongs to another"
+	for _, login := range slices.Sorted(maps.Keys(o.Users)) {
+		if o.Users[login].Account == r.Address {
+			owner = "belongs to the account of [user " + login + "]: if it is not meant for " + r.Login + " too"
+			break
+		}
+	}
+	return fmt.Sprintf("%s is in the domains of [outbound], and %s, run gatemilter identities remove %s %[1]s", r.Address, owner, r.Login)
 }
 
 // clashes says with which server of the configuration one can't be used: the mail server asks for
