@@ -221,6 +221,10 @@ func TestDoctorFaults(t *testing.T) {
 		{"submission without any", func() {
 			w.postconf("-P", w.submission()+"/receive_override_options=no_unknown_recipient_checks,no_milters")
 		}, w.submission(), doctor.Warn, "no_milters"},
+		{"logins without", func() {
+			w.postconf("-P", w.submission()+"/smtpd_milters=", w.submission()+"/smtpd_sasl_auth_enable=yes")
+		}, w.submission(), doctor.Fail, "users log in here, and gatemilter does not see their mail"},
+		{"logins without any milter", func() { w.postconf("-P", w.submission()+"/receive_override_options=no_milters") }, w.submission(), doctor.Fail, "never by their own servers"},
 		{"a cleanup server without ways of users' mail", func() { w.postconf("-P", "cleanup/unix/milter_header_checks=") }, "cleanup/unix milter_header_checks", doctor.Fail, "other ways than configured"},
 		{"masqueraded", func() { w.postconf("-e", "masquerade_domains = !other.example, example") }, "masquerade_domains", doctor.Fail, "example hides the domain of alice@partner.example"},
 		{"no TLS", func() { w.postconf("-e", "smtpd_tls_security_level = none") }, "smtpd_tls_security_level", doctor.Fail, "TLS is not offered"},

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gatemilter/cmd/internal/postfix"
 	"gatemilter/cmd/internal/sendmail"
 	"gatemilter/policy/config"
 )
@@ -323,6 +324,55 @@ func TestPorts(t *testing.T) {
 		}
 		if len(checks) != 1 || checks[0].State != c.state || checks[0].Found != c.found || !strings.Contains(checks[0].Fix, c.fix) {
 			t.Errorf("%s: %+v; want %s, %s, %s", name, checks, c.state, c.found, c.fix)
+		}
+	}
+}
+
+// Where users log in, their mail has to pass gatemilter; where a filter hands mail back, it need not.
+func TestBypassed(t *testing.T) {
+	const (
+		ours   = "unix:g"
+		user   = "[outbound]\nallow_user_gateways = yes\n[user alice@home.example]\n"
+		server = user + "[user-gateway alice@home.example a@partner.example]\nserver = smtp.partner.example\npassword = hunter2\n"
+		store  = "[identities]\ndatabase = sqlite:/no/such.db\n"
+		here   = "users log in here, and gatemilter does not see their mail"
+		leaves = here + ": it leaves by the routes, never by their own servers, and unknown_sender does not apply"
+		filter = "which is right where a filter of this host hands mail back"
+	)
+	options := func(pairs ...string) map[string]string {
+		all := make(map[string]string)
+		for i := 0; i < len(pairs); i += 2 {
+			all[pairs[i]] = pairs[i+1]
+		}
+		return all
+	}
+	without, logins := options(milters, ""), options(milters, "", saslLogins, "yes")
+	for name, c := range map[string]struct {
+		config, service, main string
+		options               map[string]string
+		state                 State
+		found                 string
+	}{
+		"no logins":               {server, "submission/inet", "no", without, Warn, filter},
+		"logins":                  {server, "submission/inet", "no", logins, Fail, leaves},
+		"logins everywhere":       {server, "smtp/inet", "yes", without, Fail, leaves},
+		"but not here":            {server, "smtp/inet", "yes", options(milters, "", saslLogins, "no"), Warn, filter},
+		"no milters":              {server, "smtps/inet", "yes", options(overrides, "no_address_mappings,no_milters"), Fail, leaves},
+		"other milters":           {server, "submission/inet", "no", options(milters, "unix:a", saslLogins, "yes"), Fail, leaves},
+		"no servers of users":     {user, "submission/inet", "no", logins, Fail, here + ": unknown_sender does not apply"},
+		"database":                {store, "submission/inet", "no", logins, Fail, here},
+		"no users":                {"[server]\n", "submission/inet", "no", logins, Warn, filter},
+		"filter":                  {server, "127.0.0.1:10025/inet", "yes", without, Warn, filter},
+		"filter by IPv6":          {server, "[::1]:10025/inet", "yes", options(overrides, noMilters), Warn, filter},
+		"filter by name":          {server, "localhost:10025/inet", "yes", without, Warn, filter},
+		"not this host":           {server, "192.0.2.1:587/inet", "yes", without, Fail, leaves},
+		"logins of this host too": {server, "127.0.0.1:587/inet", "no", logins, Fail, leaves},
+	} {
+		x := examinationOf(t, c.config)
+		x.mta.Main = map[string]string{milters: ours, saslLogins: c.main, defaultAction: tempfail}
+		checks := x.server(postfix.Server{Name: c.service, Options: c.options}, ours)
+		if len(checks) != 1 || checks[0].State != c.state || !strings.Contains(checks[0].Found, c.found) || checks[0].Fix == "" {
+			t.Errorf("%s: %+v; want %s, %s", name, checks, c.state, c.found)
 		}
 	}
 }

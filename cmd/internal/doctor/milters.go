@@ -3,6 +3,8 @@ package doctor
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +21,7 @@ const (
 	protocolLevel = "milter_protocol"
 	overrides     = "receive_override_options"
 	noMilters     = "no_milters"
+	saslLogins    = "smtpd_sasl_auth_enable"
 )
 
 // milters looks at the place of ours, by its address, in the lists of milters.
@@ -70,11 +73,11 @@ func (x *examination) inBraces(m postfix.Milter) []Check {
 func (x *examination) server(s postfix.Server, ours string) []Check {
 	var checks []Check
 	if list, own := s.Options[milters]; own && !contains(list, ours) {
-		checks = append(checks, warn(onPostfix, s.Name, fmt.Sprintf("has %s = %s of its own, without gatemilter: no rule applies to mail that comes there (which is right where a filter of this host hands mail back)", milters, list),
+		checks = append(checks, x.bypassed(s, fmt.Sprintf("has %s = %s of its own, without gatemilter", milters, list),
 			x.Postfix.SetOption(s, milters, strings.TrimSuffix(config.FailSafe(ours)+", "+list, ", "))))
 	}
 	if list := s.Options[overrides]; strings.Contains(list, noMilters) {
-		checks = append(checks, warn(onPostfix, s.Name, fmt.Sprintf("has %s = %s: no rule applies to mail that comes there (which is right where a filter of this host hands mail back)", overrides, list),
+		checks = append(checks, x.bypassed(s, fmt.Sprintf("has %s = %s", overrides, list),
 			x.Postfix.SetOption(s, overrides, without(list, noMilters))))
 	}
 	list, own := s.Options[milters]
@@ -86,6 +89,37 @@ func (x *examination) server(s postfix.Server, ours string) []Check {
 		checks = append(checks, judgeAction(s.Name+" "+defaultAction, action, x.Postfix.SetOption(s, defaultAction, tempfail))...)
 	}
 	return checks
+}
+
+// bypassed judges a server whose mail gatemilter does not see: a filter of this host may hand mail back there,
+// but no rule about users holds where they log in.
+func (x *examination) bypassed(s postfix.Server, found, fix string) Check {
+	o := &x.config.Settings.Outbound
+	if !x.logsIn(s) || len(o.Users) == 0 && !o.SelfService {
+		return warn(onPostfix, s.Name, found+": no rule applies to mail that comes there (which is right where a filter of this host hands mail back)", fix)
+	}
+	found += ": users log in here, and gatemilter does not see their mail: "
+	if o.HasUserGateways() {
+		found += "it leaves by the routes, never by their own servers, and "
+	}
+	return fail(onPostfix, s.Name, found+"unknown_sender does not apply", fix)
+}
+
+// logsIn says whether users log in to a server. One for this host alone that takes logins only because all do is
+// one for filters.
+func (x *examination) logsIn(s postfix.Server) bool {
+	own, given := s.Options[saslLogins]
+	if !given {
+		own = x.mta.Main[saslLogins]
+	}
+	return strings.EqualFold(own, "yes") && (given || !isLocal(s.Name))
+}
+
+// isLocal says whether only this host can connect to a service.
+func isLocal(service string) bool {
+	host, _, err := net.SplitHostPort(strings.TrimSuffix(service, "/inet"))
+	ip, noIP := netip.ParseAddr(host)
+	return err == nil && (host == "localhost" || noIP == nil && ip.IsLoopback())
 }
 
 // pinned says whether that milter has an action of its own, so that no other setting counts.
