@@ -23,7 +23,7 @@ var checkCommand = command{
 	help: `
 Each error and warning is shown as FILE:LINE: [SECTION] KEY: what was found, what
 was expected. With errors, "serve" would refuse the file; warnings are about
-what is surely not meant, or is missing on this host.
+what is surely not meant, is missing on this host, or is more than Sendmail can do.
 
 Example
   gatemilter check /etc/gatemilter/gatemilter.conf`,
