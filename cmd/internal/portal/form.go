@@ -103,22 +103,31 @@ func (v *visit) readServer(stored *policy.UserGateway) (*policy.UserGateway, []*
 	if err == nil {
 		g.Host = host
 	}
-	g.Password = policy.NewSecret(v.r.PostFormValue("password"))
-	switch {
-	case g.Password.Reveal() == "" && stored == nil:
-		note("password", "field.password.missing")
-	case g.Password.Reveal() == "" && (!sameServer(&g, stored) || stored.Password.Reveal() == ""):
-		// Who sits down before somebody's open browser must not have the password sent elsewhere.
-		note("password", "field.password.again")
-	case g.Password.Reveal() == "":
-		g.Password = stored.Password
-	case identity.CheckPassword(g.Password) != nil:
-		note("password", "field.password.bad")
+	if problem := v.readPassword(&g, stored); problem != "" {
+		note("password", problem)
 	}
 	if slices.ContainsFunc(fields, func(f *field) bool { return f.Error != "" }) {
 		return nil, fields
 	}
 	return &g, fields
+}
+
+// readPassword reads the password, or stays with the stored one, and returns the text about what is
+// wrong, or "".
+func (v *visit) readPassword(g, stored *policy.UserGateway) (problem string) {
+	g.Password = policy.NewSecret(v.r.PostFormValue("password"))
+	switch {
+	case g.Password.Reveal() == "" && stored == nil:
+		return "field.password.missing"
+	case g.Password.Reveal() == "" && (!sameServer(g, stored) || stored.Password.Reveal() == ""):
+		// Who sits down before somebody's open browser must not have the password sent elsewhere.
+		return "field.password.again"
+	case g.Password.Reveal() == "":
+		g.Password = stored.Password
+	case identity.CheckPassword(g.Password) != nil:
+		return "field.password.bad"
+	}
+	return ""
 }
 
 // readPort reads the port, which has to be one of those that are offered.
