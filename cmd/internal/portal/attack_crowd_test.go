@@ -49,8 +49,8 @@ func TestAttackCrowd(t *testing.T) {
 	for _, conn := range six {
 		conn.Close()
 	}
-	if len(c.n) != 2 {
-		t.Errorf("%d clients are remembered", len(c.n))
+	if len(c.clients.n) != 2 {
+		t.Errorf("%d clients are remembered", len(c.clients.n))
 	}
 }
 

@@ -15,10 +15,8 @@ const maxClientConnections = 64
 // many: they are let through.
 type crowd struct {
 	net.Listener
-	free func(netip.Addr) bool
-
-	mu sync.Mutex
-	n  map[string]int
+	free    func(netip.Addr) bool
+	clients turns
 }
 
 // Accept returns the next connection that is not one too many.
@@ -37,31 +35,10 @@ func (c *crowd) Accept() (net.Conn, error) {
 			return conn, nil
 		}
 		client := network(ip.String())
-		if c.enter(client) {
-			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.leave(client) })}, nil
+		if c.clients.begin(client, maxClientConnections) {
+			return &counted{Conn: conn, leave: sync.OnceFunc(func() { c.clients.end(client) })}, nil
 		}
 		conn.Close()
-	}
-}
-
-func (c *crowd) enter(client string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n[client] >= maxClientConnections {
-		return false
-	}
-	if c.n == nil {
-		c.n = make(map[string]int)
-	}
-	c.n[client]++
-	return true
-}
-
-func (c *crowd) leave(client string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n[client]--; c.n[client] == 0 {
-		delete(c.n, client)
 	}
 }
 

@@ -251,29 +251,30 @@ func (s semaphore) leave() { <-s }
 // answer slowly must not take all of them.
 const maxTurns = 2
 
-// turns counts what is under way for each account.
+// turns count what is under way for each account or client.
 type turns struct {
 	mu sync.Mutex
 	n  map[string]int
 }
 
-func (t *turns) begin(login string) bool {
+// begin counts one more, where fewer than most are under way; end has to follow.
+func (t *turns) begin(of string, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n[login] >= maxTurns {
+	if t.n[of] >= most {
 		return false
 	}
 	if t.n == nil {
 		t.n = make(map[string]int)
 	}
-	t.n[login]++
+	t.n[of]++
 	return true
 }
 
-func (t *turns) end(login string) {
+func (t *turns) end(of string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n[login]--; t.n[login] == 0 {
-		delete(t.n, login)
+	if t.n[of]--; t.n[of] == 0 {
+		delete(t.n, of)
 	}
 }

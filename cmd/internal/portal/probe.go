@@ -63,7 +63,7 @@ func (v *visit) relay(letter *tlsprobe.Letter) (tlsprobe.Report, error) {
 
 // probe waits for its turn.
 func (v *visit) probe(p *tlsprobe.Prober, t tlsprobe.Target, roots *x509.CertPool) (tlsprobe.Report, error) {
-	if !v.limits.turns.begin(v.session.login) {
+	if !v.limits.turns.begin(v.session.login, maxTurns) {
 		return tlsprobe.Report{}, errBusy
 	}
 	defer v.limits.turns.end(v.session.login)
